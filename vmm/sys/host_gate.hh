@@ -1,5 +1,5 @@
-// How the system-call layer reaches the host kernel and guest memory.  Handed in, so that vmm/sys knows neither KVM
-// nor signals, and its tests run anywhere.
+// How the system-call layer reaches the host kernel and guest memory.  Handed in, so that vmm/sys knows
+// neither KVM nor signals, and its tests run anywhere.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +10,17 @@
 namespace hpcvmm::sys {
 
 struct HostGate {
-  /// Issues the 64-bit call `nr`.  Returns the raw kernel result, or SysRet::restart() when a signal for the guest
-  /// is pending and the call has had no effect.  Blocks as long as the call does.
+  /// Issues the 64-bit call `nr`.  Returns the raw kernel result, or SysRet::restart() when a signal for the
+  /// guest is pending and the call has had no effect.  Blocks as long as the call does.
   SysRet (*call64)(std::uint64_t nr, const Args& args);
   /// Issues the IA32 call `nr` with `int $0x80`.  Same results.
   SysRet (*call32)(std::uint64_t nr, const Args& args);
-  /// Copies guest memory in / out.  False: the guest address is bad (EFAULT) or in the VMM's zone; never crashes.
+  /// Copies guest memory in / out.  False: the guest address is bad (EFAULT) or in the VMM's zone; never
+  /// crashes.
   bool (*copy_in)(void* to, std::uint64_t guest, std::size_t bytes);
   bool (*copy_out)(std::uint64_t guest, const void* from, std::size_t bytes);
+  /// True for a descriptor of the VMM's own: for the guest it is not there (EBADF).  nullptr: there are none.
+  bool (*hides_fd)(std::int32_t fd) = nullptr;
 };
 
 }  // namespace hpcvmm::sys
