@@ -95,7 +95,7 @@ void fill_absent(Area& area, std::uint32_t size, std::uint64_t present) {
 
 /// FXSAVE keeps one bit per register; FSAVE's tag word says also what is in it.
 std::uint32_t fsave_tags(const Fxsave& fx) {
-  enum : std::uint32_t { kValid, kZero, kSpecial, kEmpty };
+  constexpr std::uint32_t kValid = 0, kZero = 1, kSpecial = 2, kEmpty = 3;
   const unsigned top = fx.swd >> 11 & 7;
   std::uint32_t tags = 0xffff'0000;
   for (unsigned reg = 0; reg < 8; ++reg) {
@@ -176,9 +176,10 @@ bool read_components(Area& area, std::uint64_t fx, std::uint64_t present, const 
   return end == kHeaderEnd || gate.copy_in(area.bytes + kHeaderEnd, fx + kHeaderEnd, end - kHeaderEnd);
 }
 
-/// What XRSTOR (x86-64) or the kernel's copy (IA32) does with an XSAVE area.  False: they would refuse it.
-bool read_xstate(Area& area, std::uint64_t fx, std::uint64_t wanted, std::uint32_t size, bool ia32,
-                 const HostGate& gate, std::uint64_t& present) {
+/// What XRSTOR (x86-64) or the kernel's copy (IA32) does with an XSAVE area.  `present`: in, the components
+/// wanted; out, those of them that are there.  False: they would refuse it.
+bool read_xstate(Area& area, std::uint64_t fx, std::uint32_t size, bool ia32, const HostGate& gate,
+                 std::uint64_t& present) {
   if (!ia32 && fx % 64 != 0) return false;  // XRSTOR: #GP
   if (!gate.copy_in(area.bytes, fx, kHeaderEnd)) return false;
   const XstateHeader& header = area.header();
@@ -188,6 +189,7 @@ bool read_xstate(Area& area, std::uint64_t fx, std::uint64_t wanted, std::uint32
   for (unsigned i = 0; i < checked; ++i) {
     if (header.reserved[i] != 0) return false;
   }
+  const std::uint64_t wanted = present;
   present = header.xstate_bv & wanted;
   // XRSTOR loads MXCSR if it may restore SSE or AVX, whatever XSTATE_BV says; the kernel's copy goes by
   // XSTATE_BV.
@@ -251,7 +253,8 @@ bool pop_fp(FpState& fp, std::uint64_t fpstate, bool ia32, const HostGate& gate)
   if (ia32 && !gate.copy_in(&header, fpstate, sizeof(header))) return false;
   if (!find_xstate(fx, fp, gate, wanted)) return false;
   if (wanted != 0) {
-    if (!read_xstate(area, fx, wanted, fp.bytes, ia32, gate, present)) return false;
+    present = wanted;
+    if (!read_xstate(area, fx, fp.bytes, ia32, gate, present)) return false;
   } else {
     // A bare FXSAVE image: what is above it becomes initial.
     if (!ia32 && fx % 16 != 0) return false;  // FXRSTOR: #GP

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <tuple>
@@ -54,6 +55,17 @@ std::vector<Dump> run_helper(unsigned bits, unsigned how, int tamper) {
   while (std::fread(&dump, sizeof(dump), 1, pipe) == 1) dumps.push_back(dump);
   ::pclose(pipe);
   return dumps;
+}
+
+/// Why this host cannot run the helper, or nullptr.
+const char* cannot_run(unsigned bits) {
+  if (__builtin_cpu_supports("avx") == 0) return "the helper needs AVX, which this CPU lacks";
+  constexpr int kNotExecutable = 126;  // the shell's status for ENOEXEC
+  // No arguments: exit status 2 from a helper that runs at all.
+  const std::string probe = std::string(bits == 64 ? SIGFRAME_DUMP64 : SIGFRAME_DUMP32) + " 2>/dev/null";
+  const int status = std::system(probe.c_str());
+  const bool runs = !WIFEXITED(status) || WEXITSTATUS(status) != kNotExecutable;
+  return runs ? nullptr : "this kernel runs no IA32 programs (CONFIG_IA32_EMULATION)";
 }
 
 GuestRegs regs_of(const DumpRegs& d) {
@@ -150,7 +162,11 @@ bool untouched_by_linux(const Dump& dump, const Parts& parts, std::uint64_t addr
 }
 
 using Case = std::tuple<unsigned, unsigned>;  // bits, how
-class KernelFrame : public testing::TestWithParam<Case> {};
+class KernelFrame : public testing::TestWithParam<Case> {
+  void SetUp() override {
+    if (const char* why = cannot_run(std::get<0>(GetParam()))) GTEST_SKIP() << why;
+  }
+};
 
 TEST_P(KernelFrame, SameBytesAndRegisters) {
   const auto [bits, how] = GetParam();
@@ -188,6 +204,7 @@ TEST_P(KernelFrame, SameBytesAndRegisters) {
 }
 
 TEST(KernelFrame64, NoRestorerIsFatal) {
+  if (const char* why = cannot_run(64)) GTEST_SKIP() << why;
   EXPECT_EQ(run_helper(64, kOnStack | kSiginfo, kNothing).size(), 0u) << "Linux builds a frame after all";
   const std::vector<Dump> dumps = run_helper(64, kOnStack | kSiginfo | kRestorer, kNothing);
   ASSERT_EQ(dumps.size(), 2u);
@@ -221,7 +238,11 @@ void expect_same_fp(const FpState& ours, const Dump& real) {
 }
 
 using Return = std::tuple<unsigned, unsigned, int>;  // bits, how, tamper
-class KernelReturn : public testing::TestWithParam<Return> {};
+class KernelReturn : public testing::TestWithParam<Return> {
+  void SetUp() override {
+    if (const char* why = cannot_run(std::get<0>(GetParam()))) GTEST_SKIP() << why;
+  }
+};
 
 TEST_P(KernelReturn, SameRegistersOrSameRefusal) {
   const auto [bits, how, tamper] = GetParam();
@@ -262,6 +283,7 @@ INSTANTIATE_TEST_SUITE_P(Ia32, KernelReturn,
                                           testing::Range(0, static_cast<int>(kTampers))));
 
 TEST(KernelReturnTable, BothOutcomesOccur) {
+  if (const char* why = cannot_run(32)) GTEST_SKIP() << why;
   EXPECT_EQ(run_helper(64, 7, kMxcsrReserved).size(), 1u);
   EXPECT_EQ(run_helper(32, 7, kHeaderReserved).size(), 1u);
   EXPECT_EQ(run_helper(32, 7, kMisaligned).size(), 2u);

@@ -10,54 +10,65 @@ namespace hpcvmm::sys::layout {
 
 /// `Word` is long/pointer of the ABI, `SWord` its signed form (clock_t, band).
 template <class Word, class SWord> struct SigInfo {
+  struct Kill {
+    std::int32_t pid;
+    std::uint32_t uid;
+  };
+  struct Timer {
+    std::int32_t tid, overrun;
+    Word value;
+  };
+  struct Rt {
+    std::int32_t pid;
+    std::uint32_t uid;
+    Word value;
+  };
+  struct Chld {
+    std::int32_t pid;
+    std::uint32_t uid;
+    std::int32_t status;
+    SWord utime, stime;
+  };
+  struct Bnd {
+    Word pad;
+    Word lower, upper;
+  };
+  struct Pkey {
+    Word pad;
+    std::uint32_t key;
+  };
+  struct Perf {
+    Word data;
+    std::uint32_t type, flags;
+  };
+  struct Fault {
+    Word addr;
+    union {
+      std::int16_t lsb;
+      Bnd bnd;
+      Pkey pkey;
+      Perf perf;
+    };
+  };
+  struct Poll {
+    SWord band;
+    std::int32_t fd;
+  };
+  struct Sys {
+    Word call_addr;
+    std::int32_t syscall;
+    std::uint32_t arch;
+  };
+
   std::int32_t signo, err, code;
   union {
-    struct {
-      std::int32_t pid;
-      std::uint32_t uid;
-    } kill;
-    struct {
-      std::int32_t tid, overrun;
-      Word value;
-    } timer;
-    struct {
-      std::int32_t pid;
-      std::uint32_t uid;
-      Word value;
-    } rt;
-    struct {
-      std::int32_t pid;
-      std::uint32_t uid;
-      std::int32_t status;
-      SWord utime, stime;
-    } chld;
-    struct {
-      Word addr;
-      union {
-        std::int16_t lsb;
-        struct {
-          Word pad;
-          Word lower, upper;
-        } bnd;
-        struct {
-          Word pad;
-          std::uint32_t key;
-        } pkey;
-        struct {
-          Word data;
-          std::uint32_t type, flags;
-        } perf;
-      };
-    } fault;
-    struct {
-      SWord band;
-      std::int32_t fd;
-    } poll;
-    struct {
-      Word call_addr;
-      std::int32_t syscall;
-      std::uint32_t arch;
-    } sys;
+    Kill kill;
+    Timer timer;
+    Rt rt;
+    Chld chld;
+    Fault fault;
+    Poll poll;
+    Sys sys;
     std::uint8_t room[128 - (sizeof(Word) == 8 ? 16 : 12)];
   };
 };
