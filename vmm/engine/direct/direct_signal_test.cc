@@ -93,8 +93,8 @@ TEST(DirectSignals, StormOverRegisterChecks) {
 TEST(DirectSignals, StormOverSystemCalls) {
   engine();
   const std::uint64_t before = this_thread()->aborted_entries;
-  storm_over(g64_getppid_loop, false, 400'000, 400'000);
-  storm_over(g32_getppid_loop, true, 200'000, 200'000);
+  storm_over(g64_getppid_loop, false, 150'000, 150'000);
+  storm_over(g32_getppid_loop, true, 60'000, 60'000);
   EXPECT_GT(this_thread()->aborted_entries, before)
       << "no signal struck the entry range: the race was not tested";
 }
@@ -102,8 +102,8 @@ TEST(DirectSignals, StormOverSystemCalls) {
 TEST(DirectSignals, StormWithoutFsgsbaseInstructions) {
   engine();
   const std::uint8_t saved = std::exchange(direct_have_fsgsbase, std::uint8_t{0});
-  storm_over(g64_getppid_loop, false, 100'000, 100'000);
-  storm_over(g32_getppid_loop, true, 100'000, 100'000);
+  storm_over(g64_getppid_loop, false, 50'000, 50'000);
+  storm_over(g32_getppid_loop, true, 30'000, 30'000);
   direct_have_fsgsbase = saved;
 }
 
@@ -188,7 +188,7 @@ void* storm_thread(void* arg) {
   GuestRegs& r = vcpu->regs();
   r.rip = address_of(g64_call_loop);
   r.r12 = SYS_getppid;
-  r.r13 = 200'000;
+  r.r13 = 80'000;
   r.fs_base = kData + 0x3000;
   Outcome out;
   {
@@ -196,7 +196,7 @@ void* storm_thread(void* arg) {
     out = run_guest(*vcpu);
   }
   const bool good =
-      is_done(out, *vcpu) && out.syscalls == 200'000 && recorder().overruns == 0 && recorder().recorded > 20;
+      is_done(out, *vcpu) && out.syscalls == 80'000 && recorder().overruns == 0 && recorder().recorded > 20;
   vcpu.reset();
   const KernelSigset all = ~KernelSigset{0};
   host_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&all), 0, sizeof all);
@@ -209,7 +209,7 @@ TEST(DirectSignals, StormsOverTwoThreads) {
   pthread_t other;
   int token = 0;
   ASSERT_EQ(pthread_create(&other, nullptr, storm_thread, &token), 0);
-  storm_over(g64_getppid_loop, false, 200'000, 200'000);
+  storm_over(g64_getppid_loop, false, 80'000, 80'000);
   void* good = nullptr;
   pthread_join(other, &good);
   EXPECT_EQ(good, &token);
@@ -296,7 +296,7 @@ TEST(DirectSignals, SigsysStormAgainstSystemCallsAndTimer) {
   auto vcpu = new_vcpu();
   reset_recorder();
   ASSERT_TRUE(install_host_handler(SIGSYS, 0, record));
-  prepare(*vcpu, g64_getppid_loop, false, 100'000);
+  prepare(*vcpu, g64_getppid_loop, false, 40'000);
   Sender sender{static_cast<std::uint64_t>(host_call(SYS_gettid)), 20'000, SIGSYS};
   pthread_t thread;
   ASSERT_EQ(pthread_create(&thread, nullptr, send_sequence, &sender), 0);
@@ -307,7 +307,7 @@ TEST(DirectSignals, SigsysStormAgainstSystemCallsAndTimer) {
     pthread_join(thread, nullptr);
   }
   EXPECT_TRUE(is_done(out, *vcpu)) << static_cast<int>(out.exit.kind);
-  EXPECT_EQ(out.syscalls, 100'000u);
+  EXPECT_EQ(out.syscalls, 40'000u);
   EXPECT_EQ(recorder().overruns, 0u);
   EXPECT_GT(recorder().recorded, 100u);
 }

@@ -6,8 +6,8 @@
  * Back: every signal enters at direct_signal_entry, on the alternate stack.  FS is the guest's at that point, therefore
  * nothing here may touch thread-local storage before FS is the VMM's again.
  *
- * Nesting needs no special care: a second signal that arrives anywhere in this file finds RIP in the zone, saves
- * whatever FS is at that moment, and puts it back. */
+ * Handlers run with everything blocked and do not nest.  The entry does get interrupted while FS is already the guest's;
+ * that is why the path for an interrupted VMM sets FS too. */
 #include "vmm/engine/direct/offsets.h"
 
 #define SYS_RT_SIGPROCMASK 14

@@ -2,6 +2,7 @@
 
 #include <linux/audit.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <cstring>
 
@@ -133,6 +134,20 @@ void DirectVcpu::on_exception(const siginfo_t& info, const KernelUcontext& uc) {
   std::memcpy(&exit_.host_info, &info, sizeof exit_.host_info);
 }
 
+std::uint32_t DirectVcpu::swallowed_call(const KernelUcontext& uc) const {
+  // Not a single instruction since the entry: then the call before RIP is the one that was executed already.
+  constexpr std::size_t kRegisters = offsetof(KernelSigcontext, cs);
+  if (std::memcmp(&uc.mc, &frame_.uc.mc, kRegisters) == 0) return 0;
+  std::array<unsigned char, 2> code{};
+  iovec to{code.data(), code.size()};
+  iovec from{reinterpret_cast<void*>(uc.mc.rip - code.size()), code.size()};
+  const auto self = static_cast<std::uint64_t>(host_call(SYS_getpid));
+  if (host_call(SYS_process_vm_readv, self, word(&to), 1, word(&from), 1, 0) != 2) return 0;
+  if (code[0] == 0xcd && code[1] == 0x80) return AUDIT_ARCH_I386;
+  const bool as_the_cpu_leaves_them = uc.mc.rcx == uc.mc.rip && uc.mc.r11 == uc.mc.rflags;
+  return code[0] == 0x0f && code[1] == 0x05 && as_the_cpu_leaves_them ? AUDIT_ARCH_X86_64 : 0;
+}
+
 void DirectVcpu::on_broken(const char* why) {
   exit_.kind = ExitKind::Broken;
   exit_.detail = why;
@@ -188,7 +203,8 @@ Exit DirectVcpu::run() {
   block.vcpu = this;
   block.apply_mask = false;
   if (direct_enter(&block, &frame_.uc, &stop_) == 0) exit_.kind = ExitKind::Interrupted;
-  // Only here, on the VMM stack: what is unblocked now may strike at once and use the alternate stack again.
+  // Only here, on the VMM stack and with the frame copied: what is unblocked now may strike at once, and its
+  // frame then overwrites the one on the alternate stack, which nobody needs any more.
   if (block.apply_mask) set_mask(block.exit_mask);
   // A stop that came after the guest had left for another reason is kept for the next run().
   if (exit_.kind == ExitKind::Interrupted) stop_ = 0;

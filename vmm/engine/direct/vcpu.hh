@@ -35,6 +35,9 @@ class DirectVcpu final : public Vcpu {
   void save(const ThreadBlock& block, const KernelUcontext& uc);
   void on_syscall(std::uint32_t audit_arch);
   void on_exception(const siginfo_t& info, const KernelUcontext& uc);
+  /// A SIGSYS that was sent struck at `uc`: AUDIT_ARCH_* if the guest had just made a system call that nobody
+  /// has executed, else 0.
+  [[nodiscard]] std::uint32_t swallowed_call(const KernelUcontext& uc) const;
   void on_interrupted() { exit_.kind = ExitKind::Interrupted; }
   void on_broken(const char* why);
 
