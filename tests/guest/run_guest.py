@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Runs one guest test natively, or natively and under `hpc-vmm launch`, and compares.
 
 run_guest.py --engine native|kvm|direct [--hpc-vmm PATH] [--expect STATUS] [--timeout S] [--work DIR] -- PROGRAM ARGS...

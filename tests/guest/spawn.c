@@ -13,8 +13,9 @@ int main(int argc, char** argv) {
   char* environment[] = {"KEEP=this", "DROP=that", NULL};
   pid_t pid;
   fflush(stdout);
-  SHOW(posix_spawn(&pid, helper, NULL, NULL, arguments, environment));
+  int error = posix_spawn(&pid, helper, NULL, NULL, arguments, environment);
   guest_reap("plain", pid);
+  SHOW(error);
   printf("%s\n", guest_errname(posix_spawn(&pid, "/nonexistent", NULL, NULL, arguments, environ)));
   printf("%s\n", guest_errname(posix_spawn(&pid, "/etc/passwd", NULL, NULL, arguments, environ)));
   printf("%s\n", guest_errname(posix_spawnp(&pid, "no such program", NULL, NULL, arguments, environ)));
