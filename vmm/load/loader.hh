@@ -17,6 +17,8 @@ class Mapper {
   Mapper() = default;
   Mapper(const Mapper&) = delete;
   Mapper& operator=(const Mapper&) = delete;
+  Mapper(Mapper&&) = delete;
+  Mapper& operator=(Mapper&&) = delete;
   virtual ~Mapper() = default;
 
   /// mmap(2): the address, or -errno.  `flags` are MAP_PRIVATE and any of MAP_ANONYMOUS, MAP_FIXED,

@@ -275,7 +275,7 @@ TEST(Program, BusyFileAndNoexecMount) {
 // What older kernels offer must give the same answers, ETXTBSY aside.
 TEST(Program, ProbesAgree) {
   TempDir dir;
-  const std::string none = dir.write("no_x", "x", 0644);
+  const std::string none = dir.write("no_x", std::string_view("x"), 0644);
   for (const std::string& path : {std::string("/bin/true"), none, dir.path(), std::string("/dev/null")}) {
     ExecFile a;
     ExecFile b;

@@ -19,9 +19,9 @@
 namespace hpcvmm::load {
 namespace {
 
-constexpr std::uint64_t kMaxStringBytes = 32 * kPageSize;  // MAX_ARG_STRLEN, NUL included
-constexpr std::uint64_t kMinLimitBytes = 128 * 1024;       // ARG_MAX
-constexpr std::uint64_t kMaxLimitBytes = 6 * 1024 * 1024;  // three quarters of the default stack
+constexpr std::uint64_t kMaxStringBytes = 32 * kPageSize;           // MAX_ARG_STRLEN, NUL included
+constexpr std::uint64_t kMinLimitBytes = std::uint64_t{128} << 10;  // ARG_MAX
+constexpr std::uint64_t kMaxLimitBytes = std::uint64_t{6} << 20;    // three quarters of the default stack
 constexpr std::uint64_t kTopBytes = 8;  // zero word at the very top; a 64-bit one for IA32 too
 constexpr std::size_t kAuxMaxEntries = 26;
 
