@@ -18,6 +18,7 @@ int doctor_main(bool json) {
   const Status stored = facts.conclusive
                             ? probe::store_engine_cache(facts.engines, probe::engine_cache_path())
                             : Status(Error::of(EAGAIN, "a measurement reached its limit"));
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the caller is single-threaded
   const bool colour = ::isatty(STDOUT_FILENO) == 1 && ::getenv("NO_COLOR") == nullptr;
   std::string text = json ? report_json(facts) : report_text(facts, colour);
   if (!json && !stored)

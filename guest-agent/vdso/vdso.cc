@@ -9,11 +9,13 @@
 #include "hpcvmm/base/layout.hh"
 #include "hpcvmm/base/unique_fd.hh"
 
-extern "C" {
+extern "C" {  // named in embed.S
+// NOLINTBEGIN(readability-identifier-naming)
 extern const std::byte hpcvmm_vdso64_image[];
 extern const std::byte hpcvmm_vdso64_image_end[];
 extern const std::byte hpcvmm_vdso32_image[];
 extern const std::byte hpcvmm_vdso32_image_end[];
+// NOLINTEND(readability-identifier-naming)
 }
 
 namespace hpcvmm::vdso {
@@ -112,18 +114,18 @@ std::span<const std::byte> image64() { return {hpcvmm_vdso64_image, hpcvmm_vdso6
 std::span<const std::byte> image32() { return {hpcvmm_vdso32_image, hpcvmm_vdso32_image_end}; }
 
 const Symbols64& symbols64() {
-  static const Symbols64 kSymbols{
+  static const Symbols64 table{
       .clock_gettime = offset_of(image64(), "__vdso_clock_gettime"),
       .gettimeofday = offset_of(image64(), "__vdso_gettimeofday"),
       .time = offset_of(image64(), "__vdso_time"),
       .getcpu = offset_of(image64(), "__vdso_getcpu"),
       .clock_getres = offset_of(image64(), "__vdso_clock_getres"),
   };
-  return kSymbols;
+  return table;
 }
 
 const Symbols32& symbols32() {
-  static const Symbols32 kSymbols{
+  static const Symbols32 table{
       .kernel_vsyscall = offset_of(image32(), "__kernel_vsyscall"),
       .kernel_sigreturn = offset_of(image32(), "__kernel_sigreturn"),
       .kernel_rt_sigreturn = offset_of(image32(), "__kernel_rt_sigreturn"),
@@ -133,7 +135,7 @@ const Symbols32& symbols32() {
       .clock_getres = offset_of(image32(), "__vdso_clock_getres"),
       .clock_gettime64 = offset_of(image32(), "__vdso_clock_gettime64"),
   };
-  return kSymbols;
+  return table;
 }
 
 Result<HostVdso> host_vdso() {

@@ -235,6 +235,14 @@ TEST(Image, SystemDynamicLinkerAcceptsIt) {
   ASSERT_NE(handle, nullptr) << ::dlerror();
   link_map* map = nullptr;
   ASSERT_EQ(::dlinfo(handle, RTLD_DI_LINKMAP, &map), 0);
+  const char* strtab = nullptr;
+  std::uint64_t soname = 0;
+  for (const ElfW(Dyn)* dyn = map->l_ld; dyn->d_tag != DT_NULL; ++dyn) {
+    if (dyn->d_tag == DT_STRTAB) strtab = reinterpret_cast<const char*>(map->l_addr + dyn->d_un.d_ptr);
+    if (dyn->d_tag == DT_SONAME) soname = dyn->d_un.d_val;
+  }
+  ASSERT_NE(strtab, nullptr);
+  EXPECT_STREQ(strtab + soname, "linux-vdso.so.1");  // the other image's: vdso32_program.c
   // dlvsym uses DT_GNU_HASH, so this covers the other table than the lookup above.
   for (const char* name : {"__vdso_clock_gettime", "__vdso_gettimeofday", "__vdso_time", "__vdso_getcpu",
                            "__vdso_clock_getres", "clock_gettime", "time"})
@@ -244,21 +252,11 @@ TEST(Image, SystemDynamicLinkerAcceptsIt) {
   ::dlclose(handle);
 }
 
-std::string soname(std::span<const std::byte> image, bool wide) {
-  // Both images: DT_SONAME's string must appear in the file; its value is checked by the linker map of dlopen
-  // for the wide one and by the IA32 program for the other.
-  const std::string_view text(reinterpret_cast<const char*>(image.data()), image.size());
-  const char* const name = wide ? "linux-vdso.so.1" : "linux-gate.so.1";
-  return text.find(name) != std::string_view::npos ? name : "";
-}
-
-TEST(Image, PagesAndNames) {
+TEST(Image, WholePages) {
   EXPECT_EQ(image64().size() % 4096, 0U);
   EXPECT_EQ(image32().size() % 4096, 0U);
   EXPECT_LE(image64().size(), 8192U);
   EXPECT_LE(image32().size(), 8192U);
-  EXPECT_EQ(soname(image64(), true), "linux-vdso.so.1");
-  EXPECT_EQ(soname(image32(), false), "linux-gate.so.1");
 }
 
 TEST(Image, SignalTrampolinesAreByteForByteWhatDebuggersKnow) {

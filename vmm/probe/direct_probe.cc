@@ -17,11 +17,13 @@
 #define PR_SYS_DISPATCH_ON 1
 #endif
 
-extern "C" {
+extern "C" {  // direct_probe_entry.S
+// NOLINTBEGIN(readability-identifier-naming)
 extern const char hpcvmm_probe_restorer[];
 extern const char hpcvmm_probe_restorer_end[];
 extern const char hpcvmm_probe_run32[];
 extern const char hpcvmm_probe_run32_end[];
+// NOLINTEND(readability-identifier-naming)
 }
 
 namespace hpcvmm::probe {

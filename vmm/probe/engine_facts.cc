@@ -128,10 +128,12 @@ bool measure_engines(EngineFacts& facts) {
 }
 
 std::string engine_cache_path() {
+  // NOLINTBEGIN(concurrency-mt-unsafe): the caller is single-threaded
   const char* const runtime = ::getenv("XDG_RUNTIME_DIR");
   if (runtime != nullptr && runtime[0] == '/') return std::string(runtime) + "/hpc-vmm/host-facts";
   const char* const home = ::getenv("HOME");
   if (home != nullptr && home[0] == '/') return std::string(home) + "/.cache/hpc-vmm/host-facts";
+  // NOLINTEND(concurrency-mt-unsafe)
   return {};
 }
 

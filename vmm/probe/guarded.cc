@@ -44,7 +44,7 @@ void reset_signals() {
     ::signal(signo, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
 }  // namespace
@@ -62,15 +62,13 @@ double median(double* values, unsigned count) {
 }
 
 Outcome detail::run_in_child(void (*body)(void*), void* result, unsigned long bytes, int limit_ms) {
-  struct Shared {
-    volatile int done;
-    alignas(64) char data[1];
-  };
-  const std::size_t map_bytes = sizeof(Shared) + bytes;
+  constexpr std::size_t kDataAt = 64;  // behind the flag, aligned for any result
+  const std::size_t map_bytes = kDataAt + bytes;
   void* const memory = ::mmap(nullptr, map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return Outcome::NotRun;
-  auto* const shared = static_cast<Shared*>(memory);
-  std::memcpy(shared->data, result, bytes);
+  auto* const done = static_cast<volatile int*>(memory);
+  void* const data = static_cast<char*>(memory) + kDataAt;
+  std::memcpy(data, result, bytes);
   const int parent = ::getpid();
   // clone with exit signal 0 rather than fork: no SIGCHLD for the caller, see run_guarded().
   const auto pid = static_cast<int>(::syscall(SYS_clone, 0, nullptr, nullptr, nullptr, nullptr));
@@ -79,8 +77,8 @@ Outcome detail::run_in_child(void (*body)(void*), void* result, unsigned long by
     if (::getppid() != parent) ::_exit(1);
     ::prctl(PR_SET_DUMPABLE, 0);  // a probe that crashes is a result, not a core file
     reset_signals();
-    body(shared->data);
-    shared->done = 1;
+    body(data);
+    *done = 1;
     ::_exit(0);
   }
   Outcome outcome = Outcome::NotRun;
@@ -90,8 +88,8 @@ Outcome detail::run_in_child(void (*body)(void*), void* result, unsigned long by
       ::kill(pid, SIGKILL);
       wait_until_dead(pid, 200);  // a child stuck in the kernel is left behind: better a zombie than a hang
     }
-    outcome = shared->done != 0 ? Outcome::Done : (ended ? Outcome::Crashed : Outcome::TimedOut);
-    std::memcpy(result, shared->data, bytes);
+    outcome = *done != 0 ? Outcome::Done : (ended ? Outcome::Crashed : Outcome::TimedOut);
+    std::memcpy(result, data, bytes);
   }
   ::munmap(memory, map_bytes);
   return outcome;

@@ -16,6 +16,7 @@ constexpr int kLimitMs = 600;  // per measurement; the longest takes about 60 ms
   char text[200];
   va_list arguments;
   va_start(arguments, format);
+  // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang-tidy 14 does not see va_start here
   std::vsnprintf(text, sizeof(text), format, arguments);
   va_end(arguments);
   return text;
@@ -46,7 +47,7 @@ void add_kvm_device(HostFacts& facts, const KvmBase& base, Outcome outcome) {
     item.value = print("API %d, not 12", base.api_version);
     item.remedy = "use a kernel with the stable KVM API";
   } else {
-    item.value = print("%s: %s", base.failed_step, std::strerror(base.failed_errno));
+    item.value = print("%s: %s", base.failed_step, strerrordesc_np(base.failed_errno));
     if (base.failed_errno == ENOENT || base.failed_errno == ENODEV)
       item.remedy =
           "enable virtualisation in the firmware and load kvm_intel or kvm_amd; in a container pass /dev/kvm "
@@ -86,18 +87,26 @@ void add_kvm_abi(HostFacts& facts, Abi abi, CodeRun run, double mips, double nat
   facts.items.push_back(item);
 }
 
-void add_time(HostFacts& facts, const char* section, const char* key, double us, double good_us,
-              const char* explanation, const char* remedy) {
-  Item item{.section = section,
-            .key = key,
-            .state = us <= 0 ? State::Missing : (us <= good_us ? State::Ok : State::Degraded),
-            .value = us <= 0 ? "not measured" : print("%.2f us", us),
-            .number = us,
-            .unit = "us",
-            .explanation = explanation,
-            .remedy = ""};
-  if (item.state != State::Ok) item.remedy = remedy;
-  facts.items.push_back(item);
+struct Timing {
+  const char* section;
+  const char* key;
+  double us;       // 0: not measured
+  double good_us;  // more is degraded
+  const char* explanation;
+  const char* remedy;
+};
+
+void add_time(HostFacts& facts, const Timing& timing) {
+  const bool measured = timing.us > 0;
+  const bool good = measured && timing.us <= timing.good_us;
+  facts.items.push_back({.section = timing.section,
+                         .key = timing.key,
+                         .state = good ? State::Ok : (measured ? State::Degraded : State::Missing),
+                         .value = measured ? print("%.2f us", timing.us) : "not measured",
+                         .number = timing.us,
+                         .unit = "us",
+                         .explanation = timing.explanation,
+                         .remedy = good ? "" : timing.remedy});
 }
 
 void add_kvm_limits(HostFacts& facts, const KvmBase& base) {
@@ -147,14 +156,14 @@ void add_lstar(HostFacts& facts, const KvmBase& base) {
 void add_kvm_touch(HostFacts& facts) {
   KvmTouch touch;
   run_guarded(kLimitMs, touch, probe_kvm_touch);
-  add_time(facts, "kvm", "first_touch_4k", touch.touch4k_us, 3, "first write to a 4 KiB page, per page",
-           "large areas profit from transparent huge pages (next line)");
+  add_time(facts, {"kvm", "first_touch_4k", touch.touch4k_us, 3, "first write to a 4 KiB page, per page",
+                   "large areas profit from transparent huge pages (next line)"});
   // Clearing 2 MiB takes 0.2-0.6 ms on any host; what matters is that it is one fault.
-  add_time(facts, "kvm", "first_touch_2m", touch.touch2m_us, touch.huge_given ? 1500 : 0,
-           touch.huge_given ? "first write to a 2 MiB transparent huge page, per huge page"
-                            : "first write per 2 MiB, but the host gave no transparent huge page",
-           touch.huge_given ? "nothing to set: this host is slow at clearing memory"
-                            : "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+  add_time(facts, {"kvm", "first_touch_2m", touch.touch2m_us, touch.huge_given ? 1500.0 : 0.0,
+                   touch.huge_given ? "first write to a 2 MiB transparent huge page, per huge page"
+                                    : "first write per 2 MiB, but the host gave no transparent huge page",
+                   touch.huge_given ? "nothing to set: this host is slow at clearing memory"
+                                    : "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
 }
 
 void add_kvm32(HostFacts& facts, double native_mips) {
@@ -174,10 +183,10 @@ void add_kvm32(HostFacts& facts, double native_mips) {
                                             : "SSE (and x87, AVX) in 32-bit code raises #UD: only integer "
                                               "IA32 programs run on kvm here",
                          .remedy = sse.works ? "" : "--engine auto takes direct for IA32 programs"});
-  add_time(facts, "kvm", "ia32_int80", compat.int80_us, 5,
-           compat.int80_as_undefined ? "int $0x80 to user space and back (arrives as #UD here)"
-                                     : "int $0x80 to user space and back",
-           "--engine auto takes direct where IA32 is emulated");
+  add_time(facts, {"kvm", "ia32_int80", compat.int80_us, 5,
+                   compat.int80_as_undefined ? "int $0x80 to user space and back (arrives as #UD here)"
+                                             : "int $0x80 to user space and back",
+                   "--engine auto takes direct where IA32 is emulated"});
 }
 
 void add_kvm(HostFacts& facts) {
@@ -191,10 +200,10 @@ void add_kvm(HostFacts& facts) {
   add_kvm_abi(facts, Abi::X64, base.run64, base.mips64, base.mips_native);
   if (base.run64 == CodeRun::Absent) return;
   const char* const slow = "a host with VT-x or SVM needs 1-2 us; fewer system calls help everywhere";
-  add_time(facts, "kvm", "exit", base.exit_us, 5,
-           "exit from CPL 3 to user space and back: floor of a system call", slow);
-  add_time(facts, "kvm", "syscall", base.syscall_us, 5, "the same through the syscall instruction and LSTAR",
-           slow);
+  add_time(facts, {"kvm", "exit", base.exit_us, 5,
+                   "exit from CPL 3 to user space and back: floor of a system call", slow});
+  add_time(facts, {"kvm", "syscall", base.syscall_us, 5, "the same through the syscall instruction and LSTAR",
+                   slow});
   add_lstar(facts, base);
   add_kvm32(facts, base.mips_native);
   add_kvm_touch(facts);
@@ -204,7 +213,7 @@ void add_direct(HostFacts& facts) {
   Direct64 wide;
   const Outcome outcome = run_guarded(kLimitMs, wide, probe_direct64);
   const char* const failure = outcome != Outcome::Done ? unfinished(outcome)
-                              : wide.failed_errno != 0 ? std::strerror(wide.failed_errno)
+                              : wide.failed_errno != 0 ? strerrordesc_np(wide.failed_errno)
                                                        : "the call was not dispatched";
   facts.conclusive &= conclusive(outcome, wide.failed_errno);
   facts.engines.direct[static_cast<std::size_t>(Abi::X64)] = wide.dispatch;
@@ -216,9 +225,9 @@ void add_direct(HostFacts& facts) {
        .explanation = "brings the system calls of programs that run in the VMM's own process",
        .remedy = wide.dispatch ? "" : "Linux 5.11 or later, and no seccomp filter against prctl 59"});
   if (wide.dispatch)
-    add_time(facts, "direct", "x86_64_dispatch", wide.dispatch_us, 4,
-             "a dispatched x86-64 system call and back",
-             "a kernel with fewer signal-path mitigations, or kvm");
+    add_time(facts,
+             {"direct", "x86_64_dispatch", wide.dispatch_us, 4, "a dispatched x86-64 system call and back",
+              "a kernel with fewer signal-path mitigations, or kvm"});
   Direct32 narrow;
   facts.conclusive &= conclusive(run_guarded(kLimitMs, narrow, probe_direct32));
   facts.engines.direct[static_cast<std::size_t>(Abi::Ia32)] = narrow.dispatch;
@@ -233,11 +242,11 @@ void add_direct(HostFacts& facts) {
                                                     : "boot with ia32_emulation=on, or use a kernel with "
                                                       "CONFIG_IA32_EMULATION=y"});
   if (!narrow.emulation) return;
-  add_time(facts, "direct", "ia32_int80", narrow.int80_us, 8, "int $0x80 issued by a 64-bit process",
-           "64-bit twins are used where the layout is the same");
+  add_time(facts, {"direct", "ia32_int80", narrow.int80_us, 8, "int $0x80 issued by a 64-bit process",
+                   "64-bit twins are used where the layout is the same"});
   if (narrow.dispatch)
-    add_time(facts, "direct", "ia32_dispatch", narrow.dispatch_us, 10,
-             "a dispatched IA32 system call and back", "use kvm where it runs IA32 natively");
+    add_time(facts, {"direct", "ia32_dispatch", narrow.dispatch_us, 10,
+                     "a dispatched IA32 system call and back", "use kvm where it runs IA32 natively"});
 }
 
 }  // namespace

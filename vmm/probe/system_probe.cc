@@ -40,23 +40,32 @@ std::string read_text(const char* path) {
   return result;
 }
 
-void add(HostFacts& facts, const char* section, const char* key, State state, std::string value,
-         std::string explanation, const char* remedy) {
-  facts.items.push_back({.section = section,
-                         .key = key,
-                         .state = state,
-                         .value = std::move(value),
-                         .explanation = std::move(explanation),
-                         .remedy = state == State::Ok ? "" : remedy});
+struct Finding {
+  const char* section;
+  const char* key;
+  State state;
+  std::string value;
+  std::string explanation;
+  const char* remedy;  // kept only where the state is not Ok
+};
+
+void add(HostFacts& facts, Finding finding) {
+  facts.items.push_back({.section = finding.section,
+                         .key = finding.key,
+                         .state = finding.state,
+                         .value = std::move(finding.value),
+                         .explanation = std::move(finding.explanation),
+                         .remedy = finding.state == State::Ok ? "" : finding.remedy});
 }
 
 void add_userfault(HostFacts& facts) {
   Userfault found;
   run_guarded(300, found, probe_userfault);
   if (!found.syscall_works && !found.device_works) {
-    add(facts, "memory", "userfaultfd", State::Missing, std::strerror(found.failed_errno),
-        "processes cannot move to or from this node",
-        "sysctl vm.unprivileged_userfaultfd=1, or give the user /dev/userfaultfd (Linux 6.1 or later)");
+    add(facts,
+        {"memory", "userfaultfd", State::Missing, strerrordesc_np(found.failed_errno),
+         "processes cannot move to or from this node",
+         "sysctl vm.unprivileged_userfaultfd=1, or give the user /dev/userfaultfd (Linux 6.1 or later)"});
     return;
   }
   struct Feature {
@@ -82,8 +91,8 @@ void add_userfault(HostFacts& facts) {
   }
   if (read_text("/proc/sys/vm/unprivileged_userfaultfd") == "0" && ::geteuid() == 0)
     lacking += "; other users need /dev/userfaultfd or vm.unprivileged_userfaultfd=1";
-  add(facts, "memory", "userfaultfd", state, found.syscall_works ? "system call" : "/dev/userfaultfd",
-      present + lacking, "Linux 5.7 or later for WP, 6.8 for MOVE");
+  add(facts, {"memory", "userfaultfd", state, found.syscall_works ? "system call" : "/dev/userfaultfd",
+              present + lacking, "Linux 5.7 or later for WP, 6.8 for MOVE"});
 }
 
 void add_hugepages(HostFacts& facts) {
@@ -93,14 +102,14 @@ void add_hugepages(HostFacts& facts) {
   const bool known = open != std::string::npos && close != std::string::npos && close > open;
   const std::string chosen = known ? mode.substr(open + 1, close - open - 1) : "unknown";
   const bool usable = chosen == "madvise" || chosen == "always";
-  add(facts, "memory", "thp", usable ? State::Ok : State::Missing, chosen,
-      "transparent huge pages: first touch of large areas is up to ten times cheaper",
-      "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+  add(facts, {"memory", "thp", usable ? State::Ok : State::Missing, chosen,
+              "transparent huge pages: first touch of large areas is up to ten times cheaper",
+              "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"});
   const std::string reserved = read_text("/proc/sys/vm/nr_hugepages");
   const long count = std::strtol(reserved.c_str(), nullptr, 10);
-  add(facts, "memory", "hugetlb", count > 0 ? State::Ok : State::Degraded, std::to_string(count) + " pages",
-      "reserved huge pages, for DPDK with physical NICs only",
-      "sysctl vm.nr_hugepages=256 where a NIC needs them");
+  add(facts, {"memory", "hugetlb", count > 0 ? State::Ok : State::Degraded, std::to_string(count) + " pages",
+              "reserved huge pages, for DPDK with physical NICs only",
+              "sysctl vm.nr_hugepages=256 where a NIC needs them"});
   facts.items.back().number = static_cast<double>(count);
   facts.items.back().unit = "count";
 }
@@ -125,24 +134,25 @@ void add_privileges(HostFacts& facts) {
   }
   std::string text = held.empty() ? "none of the capabilities of a cluster node" : "has " + held;
   if (!lacking.empty()) text += "; lacks " + lacking;
-  add(facts, "host", "privileges", lacking.empty() ? State::Ok : State::Degraded,
-      "uid " + std::to_string(::geteuid()), text,
-      "launch needs none of them; a cluster node (hpcd) is started as root with all of them");
+  add(facts, {"host", "privileges", lacking.empty() ? State::Ok : State::Degraded,
+              "uid " + std::to_string(::geteuid()), text,
+              "launch needs none of them; a cluster node (hpcd) is started as root with all of them"});
 }
 
 void add_device(HostFacts& facts, const char* section, const char* key, const char* path, const char* purpose,
                 const char* remedy) {
   const UniqueFd fd(::open(path, O_RDWR | O_CLOEXEC));
-  add(facts, section, key, fd ? State::Ok : State::Missing, fd ? path : std::strerror(errno), purpose,
-      remedy);
+  add(facts,
+      {section, key, fd ? State::Ok : State::Missing, fd ? path : strerrordesc_np(errno), purpose, remedy});
 }
 
 void add_dpdk(HostFacts& facts) {
-  const char* const kPattern = "/usr/lib/x86_64-linux-gnu/dpdk/pmds-*/librte_net_*.so";
+  const char* const pattern = "/usr/lib/x86_64-linux-gnu/dpdk/pmds-*/librte_net_*.so";
   glob_t found{};
   std::string useful;
   std::size_t count = 0;
-  if (::glob(kPattern, 0, nullptr, &found) == 0) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the caller is single-threaded
+  if (::glob(pattern, 0, nullptr, &found) == 0) {
     count = found.gl_pathc;
     for (std::size_t i = 0; i < count; ++i) {
       const char* const base = std::strstr(found.gl_pathv[i], "librte_net_") + std::strlen("librte_net_");
@@ -153,25 +163,25 @@ void add_dpdk(HostFacts& facts) {
     }
   }
   ::globfree(&found);
-  add(facts, "network", "dpdk_drivers", count > 0 ? State::Ok : State::Missing,
-      count > 0 ? std::to_string(count) + " drivers" : "none", count > 0 ? useful : "nodes talk UDP instead",
-      "apt-get install dpdk");
+  add(facts, {"network", "dpdk_drivers", count > 0 ? State::Ok : State::Missing,
+              count > 0 ? std::to_string(count) + " drivers" : "none",
+              count > 0 ? useful : "nodes talk UDP instead", "apt-get install dpdk"});
   facts.items.back().number = static_cast<double>(count);
   facts.items.back().unit = "count";
   const bool headers = ::access("/usr/lib/x86_64-linux-gnu/pkgconfig/libdpdk.pc", R_OK) == 0;
-  add(facts, "network", "dpdk_headers", headers ? State::Ok : State::Missing,
-      headers ? "libdpdk-dev" : "none", "needed to build with DPDK, not to run",
-      "apt-get install libdpdk-dev");
+  add(facts,
+      {"network", "dpdk_headers", headers ? State::Ok : State::Missing, headers ? "libdpdk-dev" : "none",
+       "needed to build with DPDK, not to run", "apt-get install libdpdk-dev"});
 }
 
 void add_cgroup(HostFacts& facts) {
   constexpr long kCgroup2Magic = 0x6367'7270;
   struct statfs status {};
   const bool unified = ::statfs("/sys/fs/cgroup", &status) == 0 && status.f_type == kCgroup2Magic;
-  add(facts, "host", "cgroup", unified ? State::Ok : State::Degraded, unified ? "v2" : "not v2",
-      unified ? "controllers: " + read_text("/sys/fs/cgroup/cgroup.controllers")
-              : "limits of foreign processes rest on rlimits alone",
-      "boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 at /sys/fs/cgroup");
+  add(facts, {"host", "cgroup", unified ? State::Ok : State::Degraded, unified ? "v2" : "not v2",
+              unified ? "controllers: " + read_text("/sys/fs/cgroup/cgroup.controllers")
+                      : "limits of foreign processes rest on rlimits alone",
+              "boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 at /sys/fs/cgroup"});
 }
 
 void add_cpu(HostFacts& facts) {
@@ -183,9 +193,9 @@ void add_cpu(HostFacts& facts) {
   const unsigned leaf7 = seventh ? b : 0;
   // The CPU bit alone is not enough: user space may use the instructions only if the kernel says so.
   const bool fsgsbase = (leaf7 & 1) != 0 && (::getauxval(AT_HWCAP2) & 2) != 0;
-  add(facts, "host", "fsgsbase", fsgsbase ? State::Ok : State::Degraded, fsgsbase ? "usable" : "not usable",
-      "switches thread pointers without a system call (direct engine)",
-      "Linux 5.9 or later without nofsgsbase");
+  add(facts, {"host", "fsgsbase", fsgsbase ? State::Ok : State::Degraded, fsgsbase ? "usable" : "not usable",
+              "switches thread pointers without a system call (direct engine)",
+              "Linux 5.9 or later without nofsgsbase"});
   a = b = c = d = 0;
   __get_cpuid(1, &a, &b, &c, &d);
   const bool xsave = (c & (1U << 27)) != 0;
@@ -196,13 +206,13 @@ void add_cpu(HostFacts& facts) {
   if (avx) vectors += ", AVX";
   if (avx2) vectors += ", AVX2";
   if (avx512) vectors += ", AVX-512";
-  add(facts, "host", "vectors", State::Ok, vectors,
-      "a process that has seen them moves only to nodes that have them", "");
+  add(facts, {"host", "vectors", State::Ok, vectors,
+              "a process that has seen them moves only to nodes that have them", ""});
   a = b = c = d = 0;
   if (xsave) __get_cpuid_count(0xd, 0, &a, &b, &c, &d);
   const bool fits = xsave && b <= FpState::kMaxBytes;
-  add(facts, "host", "xsave", fits ? State::Ok : State::Degraded, std::to_string(b) + " bytes",
-      "vector state of one thread", "states above 4096 bytes (AMX) are not offered to guests");
+  add(facts, {"host", "xsave", fits ? State::Ok : State::Degraded, std::to_string(b) + " bytes",
+              "vector state of one thread", "states above 4096 bytes (AMX) are not offered to guests"});
   facts.items.back().number = b;
   facts.items.back().unit = "bytes";
 }
@@ -213,8 +223,8 @@ void add_kernel(HostFacts& facts) {
   // 5.11 brought Syscall User Dispatch, 5.12 lifted the limit of 509 memory slots.
   const bool parsed = std::sscanf(facts.kernel.c_str(), "%d.%d", &major, &minor) == 2;
   const bool recent = parsed && (major > 5 || (major == 5 && minor >= 12));
-  add(facts, "host", "kernel", recent ? State::Ok : State::Degraded, facts.kernel,
-      "hpc-vmm is made for Linux 5.12 and later", "install a newer kernel");
+  add(facts, {"host", "kernel", recent ? State::Ok : State::Degraded, facts.kernel,
+              "hpc-vmm is made for Linux 5.12 and later", "install a newer kernel"});
 }
 
 }  // namespace

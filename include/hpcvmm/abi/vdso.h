@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* NOLINTNEXTLINE(readability-identifier-naming): a C name, as the rest of this header */
 struct hpcvmm_vdso_table {
   uint32_t magic;
   uint32_t version;
