@@ -188,11 +188,11 @@ TEST(Program, RelativeInterpreterStartsAtCwd) {
   const std::string script = dir.write("script", "#!./copy x\n");
   const std::string copy = dir.write("copy", read_file(guest("tiny.static.64")));
   expect_same(script, ENOENT);
-  const std::string before = std::string(::get_current_dir_name());
+  const UniqueFd before(::open(".", O_PATH | O_CLOEXEC));
   ASSERT_EQ(::chdir(dir.path().c_str()), 0);
   expect_same(script, 0);
   expect_same("script", 0);
-  ASSERT_EQ(::chdir(before.c_str()), 0);
+  ASSERT_EQ(::fchdir(before.get()), 0);
 }
 
 int native_execveat(int fd, const char* path, int flags) {
