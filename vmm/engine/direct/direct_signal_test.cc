@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "vmm/engine/direct/test_guest.hh"
 #include "vmm/engine/direct/thread.hh"

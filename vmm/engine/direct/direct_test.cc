@@ -1,13 +1,17 @@
 // The direct engine on real guest code: entries, exits, exceptions, threads, fork, speed.
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "vmm/engine/direct/test_guest.hh"
 #include "vmm/engine/direct/thread.hh"
@@ -245,6 +249,35 @@ TEST(Direct, TlsFollowsTheVcpuNotTheThread) {
   EXPECT_TRUE(is_done(run_guest(*first), *first));
 }
 
+TEST(Direct, GsBaseOf64BitCodeStaysOutOf32BitCode) {
+  auto wide = new_vcpu();
+  auto narrow = new_vcpu();
+  prepare(*narrow, g32_getppid_loop, true, 3);
+  // The same selector and the same TLS entries, but a base that no descriptor has.
+  prepare(*wide, g64_syscall, false, 0);
+  wide->set_tls(0, narrow->get_tls(0));
+  wide->set_tls(1, narrow->get_tls(1));
+  wide->regs().gs = 12 << 3 | 3;
+  wide->regs().gs_base = kData + 0x4000;
+  ASSERT_EQ(wide->run().kind, ExitKind::Syscall64);
+  EXPECT_EQ(wide->regs().gs_base, kData + 0x4000);
+  prepare(*narrow, g32_getppid_loop, true, 3);
+  EXPECT_TRUE(is_done(run_guest(*narrow), *narrow));
+}
+
+TEST(Direct, VmmFsIsThereInEverySignalHandler) {
+  // The handler uses thread-local storage; one that ran on the guest's FS base would corrupt the guest's
+  // memory.
+  static thread_local int seen = 0;
+  const auto handler = [](int, siginfo_t*, void*) { ++seen; };
+  auto vcpu = new_vcpu();
+  ASSERT_TRUE(install_host_handler(SIGUSR2, 0, handler));
+  prepare(*vcpu, g64_getppid_loop, false, 100);
+  const Outcome out = run_guest(*vcpu, 0, [](std::uint64_t, Vcpu&) { raise(SIGUSR2); });
+  EXPECT_TRUE(is_done(out, *vcpu));
+  EXPECT_EQ(seen, 100);
+}
+
 TEST(Direct, RecycledVcpuStartsFresh) {
   auto vcpu = new_vcpu();
   Vcpu* const address = vcpu.get();
@@ -286,6 +319,32 @@ TEST(Direct, ForkInTheMiddle) {
     EXPECT_TRUE(good);
     ASSERT_TRUE(WIFEXITED(fork_status));
     EXPECT_EQ(WEXITSTATUS(fork_status), 42) << "the child's guest";
+  }
+}
+
+int vfork_body(void* arg) {
+  // As a vfork child: the parent's memory, thread-local storage and block, but another kernel thread.
+  if (!direct_thread_refresh()) return 3;
+  auto& vcpu = *static_cast<Vcpu*>(arg);
+  data_word(0x110) = static_cast<std::uint64_t>(host_call(SYS_getppid));
+  return is_done(run_guest(vcpu), vcpu) ? 42 : 1;
+}
+
+TEST(Direct, VforkChildRunsTheParentsVcpu) {
+  static std::array<char, 64 * 1024> stack;
+  for (const bool compat : {false, true}) {
+    auto vcpu = new_vcpu();
+    prepare(*vcpu, compat ? g32_getppid_loop : g64_getppid_loop, compat, 100);
+    const int child =
+        clone(vfork_body, stack.data() + stack.size(), CLONE_VM | CLONE_VFORK | SIGCHLD, vcpu.get());
+    ASSERT_GT(child, 0);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status)) << WTERMSIG(status);
+    EXPECT_EQ(WEXITSTATUS(status), 42);
+    ASSERT_TRUE(direct_thread_refresh());
+    prepare(*vcpu, compat ? g32_getppid_loop : g64_getppid_loop, compat, 100);
+    EXPECT_TRUE(is_done(run_guest(*vcpu), *vcpu));
   }
 }
 

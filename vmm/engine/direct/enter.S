@@ -6,8 +6,8 @@
  * Back: every signal enters at direct_signal_entry, on the alternate stack.  FS is the guest's at that point, therefore
  * nothing here may touch thread-local storage before FS is the VMM's again.
  *
- * Handlers run with everything blocked and do not nest.  The entry does get interrupted while FS is already the guest's;
- * that is why the path for an interrupted VMM sets FS too. */
+ * Handlers run with everything blocked and do not nest.  The entry, however, gets interrupted while FS is already the
+ * guest's: that is why the path for an interrupted VMM sets FS too. */
 #include "vmm/engine/direct/offsets.h"
 
 #define SYS_RT_SIGPROCMASK 14
@@ -118,73 +118,36 @@ direct_signal_entry:
         cmp $HPCVMM_ZONE_TOP, %rcx
         jne .Lguest
 
-.Lvmm:  /* The VMM was interrupted: an ordinary handler, except that FS may be either side's. */
+.Lvmm:  /* The VMM was interrupted: an ordinary handler.  FS is the guest's only if that was in the entry range, from
+         * which there is no way on: nothing has to be put back. */
         push %rbx
-        push %r12
-        push %r13
-        push %r14
-        push %r15
         mov %rax, %rbx
-        mov %edi, %r14d
-        mov %rdx, %r15
-        mov %fs, %r13d
-        cmpb $0, direct_have_fsgsbase(%rip)
-        je 1f
-        rdfsbase %r12
+        mov %fs, %ecx
+        test %ecx, %ecx
+        jz 1f
+        xor %eax, %eax
+        mov %eax, %fs
+1:      cmpb $0, direct_have_fsgsbase(%rip)
+        je 2f
         mov HPCVMM_BLK_VMM_FS(%rbx), %rax
         wrfsbase %rax
-        jmp 2f
-1:      push %rsi
+        jmp 3f
+2:      push %rdi
         push %rsi
-        mov $SYS_ARCH_PRCTL, %eax
-        mov $ARCH_GET_FS, %edi
-        mov %rsp, %rsi
-        syscall
-        pop %r12
         mov $SYS_ARCH_PRCTL, %eax
         mov $ARCH_SET_FS, %edi
         mov HPCVMM_BLK_VMM_FS(%rbx), %rsi
         syscall
         pop %rsi
-2:      mov %rsi, %rdx
-        mov %r14d, %esi
+        pop %rdi
+3:      mov %rdx, %rcx
+        mov %rsi, %rdx
+        mov %edi, %esi
         mov %rbx, %rdi
-        mov %r15, %rcx
         xor %r8d, %r8d
         call direct_on_signal
         test %eax, %eax
-        jz 4f
-        test %r13d, %r13d               /* leaving for good: no guest selector stays behind */
-        jz .Lleave
-        xor %eax, %eax
-        mov %eax, %fs
-        cmpb $0, direct_have_fsgsbase(%rip)
-        je 3f
-        mov HPCVMM_BLK_VMM_FS(%rbx), %rax
-        wrfsbase %rax
-        jmp .Lleave
-3:      mov $SYS_ARCH_PRCTL, %eax
-        mov $ARCH_SET_FS, %edi
-        mov HPCVMM_BLK_VMM_FS(%rbx), %rsi
-        syscall
-        jmp .Lleave
-4:      test %r13d, %r13d               /* back to what was interrupted, with its FS */
-        jz 5f
-        mov %r13d, %fs
-5:      cmpb $0, direct_have_fsgsbase(%rip)
-        je 6f
-        wrfsbase %r12
-        jmp 7f
-6:      test %r13d, %r13d
-        jnz 7f
-        mov $SYS_ARCH_PRCTL, %eax
-        mov $ARCH_SET_FS, %edi
-        mov %r12, %rsi
-        syscall
-7:      pop %r15
-        pop %r14
-        pop %r13
-        pop %r12
+        jnz .Lleave
         pop %rbx
         ret
 
