@@ -79,6 +79,8 @@ class Engine {
   /// Returns ENOMEM when no memory slot or table can be had.  direct: nothing to do.
   virtual Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, Prot prot) = 0;
 
+  /// In the parent before fork(2), on the forking thread: saves what cannot be read in the child.
+  virtual void before_fork(Vcpu& self) { static_cast<void>(self); }
   /// In the child after fork(2): drop the parent's VM and make one of our own, with `self` as its only vCPU.
   /// `self` keeps registers, FP state and TLS.
   virtual Status after_fork(Vcpu& self) = 0;

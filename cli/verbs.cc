@@ -1,0 +1,225 @@
+#include "cli/verbs.hh"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "cli/doctor/doctor.hh"
+#include "vmm/deputy/host.hh"
+#include "vmm/deputy/launch.hh"
+#if __has_include("vmm/sys/support.hh")
+#include "vmm/sys/support.hh"
+#endif
+
+namespace hpcvmm::cli {
+namespace {
+
+using deputy::LaunchRequest;
+using deputy::Options;
+
+struct LaunchArgs {
+  std::string engine = "auto", image, memory, workdir, trace, gdb, summary;
+  std::vector<std::string> env, program;
+  bool clear_env = false, verbose = false, traced = false, json = false;
+  unsigned cpus = 0;
+};
+
+[[noreturn]] void fail(const std::string& message) {
+  std::fprintf(stderr, "hpc-vmm: %s\n", message.c_str());
+  std::exit(125);
+}
+
+int open_output(const std::string& path, const char* what) {
+  if (path.empty() || path == "-") return ::fcntl(2, F_DUPFD_CLOEXEC, 3);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0) fail(std::string(what) + " " + path + ": " + std::strerror(errno));
+  return fd;
+}
+
+/// "512M", "2G", plain bytes.
+rlim_t parse_size(const std::string& text) {
+  char* end = nullptr;
+  errno = 0;
+  const unsigned long long n = std::strtoull(text.c_str(), &end, 10);
+  unsigned shift = 0;
+  switch (*end) {
+    case 0: break;
+    case 'k': case 'K': shift = 10; ++end; break;
+    case 'm': case 'M': shift = 20; ++end; break;
+    case 'g': case 'G': shift = 30; ++end; break;
+    case 't': case 'T': shift = 40; ++end; break;
+    default: break;
+  }
+  if (errno != 0 || end == text.c_str() || *end != 0 || n == 0 || n > (~0ULL >> shift))
+    fail("--memory " + text + ": not a size; give bytes, or a number with K, M, G or T");
+  return static_cast<rlim_t>(n) << shift;
+}
+
+std::vector<std::string> environment(const LaunchArgs& a, char** envp) {
+  std::vector<std::string> env;
+  if (!a.clear_env)
+    for (char** e = envp; *e != nullptr; ++e) env.emplace_back(*e);
+  for (const std::string& setting : a.env) {
+    const std::size_t eq = setting.find('=');
+    const std::string name = setting.substr(0, eq);
+    std::erase_if(env, [&](const std::string& e) { return e.size() > name.size() && e[name.size()] == '=' && e.compare(0, name.size(), name) == 0; });
+    if (eq != std::string::npos) env.push_back(setting);
+  }
+  return env;
+}
+
+/// The file execvp(3) would run; empty if PATH has none.
+std::string find_program(const std::string& name, const std::vector<std::string>& env) {
+  if (name.find('/') != std::string::npos) return name;
+  std::string path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  for (const std::string& e : env)
+    if (e.compare(0, 5, "PATH=") == 0) path = e.substr(5);
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find(':', at), path.size());
+    const std::string dir = path.substr(at, end - at);
+    const std::string candidate = (dir.empty() ? "." : dir) + "/" + name;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+    at = end + 1;
+  }
+  return {};
+}
+
+/// A directory as given, or $HPCVMM_IMAGES/NAME, images/cache/NAME beside the source, /var/lib/hpc-vmm/images/NAME.
+std::string image_directory(const std::string& image) {
+  const char* const own = std::getenv("HPCVMM_IMAGES");
+  std::vector<std::string> places{image};
+  if (own != nullptr) places.push_back(std::string(own) + "/" + image);
+  std::array<char, 4096> exe{};
+  const ssize_t n = ::readlink("/proc/self/exe", exe.data(), exe.size() - 1);
+  if (n > 0) {
+    // build/<preset>/bin/hpc-vmm: three levels up is the source tree.
+    std::string at(exe.data(), static_cast<std::size_t>(n));
+    for (int up = 0; up < 4; ++up) at = at.substr(0, at.rfind('/'));
+    places.push_back(at + "/images/cache/" + image);
+  }
+  places.push_back("/var/lib/hpc-vmm/images/" + image);
+  for (const std::string& p : places) {
+    struct stat s{};
+    if (::stat(p.c_str(), &s) == 0 && S_ISDIR(s.st_mode)) return p;
+  }
+  return {};
+}
+
+/// Makes `image` this process's root, with the host's /proc, /dev and /sys inside.
+void enter_image(const std::string& image) {
+  const std::string dir = image_directory(image);
+  if (dir.empty()) fail("--image " + image + ": no such directory, and no image of that name; build one with images/build.sh");
+  if (::unshare(CLONE_NEWNS) != 0) fail("--image needs the right to mount (root): unshare: " + std::string(std::strerror(errno)));
+  ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  for (const char* sub : {"/proc", "/dev", "/sys"}) {
+    const std::string at = dir + sub;
+    ::mkdir(at.c_str(), 0755);
+    if (::mount(sub, at.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+      fail("--image " + image + ": cannot mount " + sub + " inside: " + std::strerror(errno));
+  }
+  if (::chroot(dir.c_str()) != 0 || ::chdir("/") != 0) fail("--image " + image + ": chroot: " + std::strerror(errno));
+}
+
+int print_syscalls(bool json, const std::string& abi) { static_cast<void>(json); static_cast<void>(abi); return 0; }
+
+int do_launch(LaunchArgs& a, char** envp) {
+  LaunchRequest request;
+  Options& o = request.options;
+  o.engine = a.engine == "kvm" ? Options::Choice::Kvm : a.engine == "direct" ? Options::Choice::Direct : Options::Choice::Auto;
+  o.verbose = a.verbose;
+  o.cpus = a.cpus;
+  if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
+  if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
+  request.env = environment(a, envp);
+  if (!a.memory.empty()) {
+    const rlimit limit{parse_size(a.memory), parse_size(a.memory)};
+    if (::setrlimit(RLIMIT_DATA, &limit) != 0) fail("--memory " + a.memory + ": " + std::strerror(errno));
+  }
+  if (a.cpus > 0) {
+    cpu_set_t now;
+    cpu_set_t wanted;
+    CPU_ZERO(&wanted);
+    ::sched_getaffinity(0, sizeof now, &now);
+    unsigned n = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE && n < a.cpus; ++cpu) {
+      if (!CPU_ISSET(cpu, &now)) continue;
+      CPU_SET(cpu, &wanted);
+      ++n;
+    }
+    if (n < a.cpus) fail("--cpus " + std::to_string(a.cpus) + ": this process may use only " + std::to_string(n));
+    ::sched_setaffinity(0, sizeof wanted, &wanted);
+  }
+  if (!a.image.empty()) enter_image(a.image);
+  if (!a.workdir.empty() && ::chdir(a.workdir.c_str()) != 0) fail("--workdir " + a.workdir + ": " + std::strerror(errno));
+  request.program.path = find_program(a.program[0], request.env);
+  if (request.program.path.empty()) {
+    std::fprintf(stderr, "hpc-vmm: %s: command not found\n", a.program[0].c_str());
+    return 127;
+  }
+  request.program.argv = a.program;
+  return deputy::launch(std::move(request));
+}
+
+}  // namespace
+
+int run(int argc, char** argv, char** envp) {
+  CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "hpc-vmm " HPCVMM_VERSION);
+
+  LaunchArgs l;
+  CLI::App* launch = app.add_subcommand("launch", "run a program in a micro-VM of its own");
+  launch->prefix_command(false);
+  launch->positionals_at_end(true);
+  launch->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")->check(CLI::IsMember({"auto", "kvm", "direct"}))->capture_default_str();
+  launch->add_option("--image", l.image, "root file system to run in: a directory, or the name of a built image");
+  launch->add_option("--memory", l.memory, "limit of the program's data memory, e.g. 512M");
+  launch->add_option("--cpus", l.cpus, "how many of this node's CPUs the program may use");
+  launch->add_option("--env", l.env, "NAME=VALUE sets, NAME alone removes a variable; may be given several times")->allow_extra_args(false);
+  launch->add_flag("--clear-env", l.clear_env, "start with an empty environment");
+  launch->add_option("--workdir", l.workdir, "working directory (inside the image)");
+  launch->add_flag("--trace{-}", l.trace, "print every system call like strace, to stderr or with --trace=FILE to a file");
+  launch->add_flag("--json", l.json, "print a summary of each process when it ends, as JSON, to stderr");
+  launch->add_option("--summary-file", l.summary, "write the --json summary to this file instead");
+  launch->add_option("--gdb", l.gdb, "wait for gdb on this TCP port of localhost, or Unix socket path, before the first instruction");
+  launch->add_flag("-v,--verbose", l.verbose, "say what is decided and why, on stderr");
+  launch->add_option("program", l.program, "the program and its arguments")->required();
+  launch->footer("Example: hpc-vmm launch -- ./simulate --steps 1000\nExit status: the program's; 125 hpc-vmm failed, 126 not executable, 127 not found.");
+
+  bool doctor_json = false;
+  CLI::App* doctor = app.add_subcommand("doctor", "measure and explain what this host can do for hpc-vmm");
+  doctor->add_flag("--json", doctor_json, "as JSON");
+
+  bool calls_json = false;
+  std::string calls_abi = "both";
+  CLI::App* calls = app.add_subcommand("syscalls", "the table of supported system calls");
+  calls->add_flag("--json", calls_json, "as JSON");
+  calls->add_option("--abi", calls_abi, "x86-64, ia32 or both")->check(CLI::IsMember({"x86-64", "ia32", "both"}))->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int rc = app.exit(e);
+    return rc == 0 ? 0 : 125;
+  }
+  if (launch->parsed()) {
+    l.traced = !l.trace.empty();
+    return do_launch(l, envp);
+  }
+  if (doctor->parsed()) return doctor_main(doctor_json);
+  return print_syscalls(calls_json, calls_abi);
+}
+
+}  // namespace hpcvmm::cli

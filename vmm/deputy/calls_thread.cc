@@ -1,0 +1,444 @@
+// Birth and death of threads and processes.
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+
+#include "vmm/deputy/calls.hh"
+#include "vmm/deputy/fork_locks.hh"
+#include "vmm/deputy/gate.hh"
+#include "vmm/deputy/host.hh"
+#include "vmm/deputy/signals.hh"
+#include "vmm/deputy/stacks.hh"
+#include "vmm/mem/user_copy.hh"
+
+extern "C" std::int64_t hpcvmm_clone_vm(const void* args, std::size_t bytes, void (*start)(void*), void* arg);
+
+namespace hpcvmm::deputy {
+
+using sys::SysRet;
+
+namespace {
+
+/// struct clone_args of clone3(2), first version and later fields.
+struct CloneArgs {
+  std::uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+  std::uint64_t set_tid, set_tid_size, cgroup;
+};
+constexpr std::uint64_t kArgsVersion0 = 64;
+
+/// What the IA32 kernel calls a user_desc.  Source: asm/ldt.h.
+struct UserDesc {
+  std::uint32_t entry, base, limit, bits;
+};
+
+/// The descriptor set_thread_area(2) makes of a user_desc.  Source: Linux fill_ldt(), arch/x86/include/asm/desc.h.
+std::uint64_t descriptor_of(const UserDesc& u) {
+  const bool seg32 = (u.bits & 1) != 0;
+  const std::uint32_t contents = u.bits >> 1 & 3;
+  const bool read_exec_only = (u.bits >> 3 & 1) != 0;
+  const bool limit_in_pages = (u.bits >> 4 & 1) != 0;
+  const bool not_present = (u.bits >> 5 & 1) != 0;
+  const bool useable = (u.bits >> 6 & 1) != 0;
+  const bool empty = u.base == 0 && u.limit == 0 && contents == 0 && read_exec_only && !seg32 && !limit_in_pages &&
+                     not_present && !useable;
+  const bool zero = u.base == 0 && u.limit == 0 && u.bits == 0;
+  if (empty || zero) return 0;
+  std::uint64_t type = (read_exec_only ? 0U : 2U) | contents << 2 | 1U;
+  std::uint64_t d = (u.limit & 0xffffU) | (std::uint64_t{u.base & 0xffffU} << 16) |
+                    (std::uint64_t{u.base >> 16 & 0xffU} << 32) | (std::uint64_t{u.base >> 24} << 56);
+  d |= type << 40 | std::uint64_t{1} << 44 | std::uint64_t{3} << 45;
+  if (!not_present) d |= std::uint64_t{1} << 47;
+  d |= std::uint64_t{u.limit >> 16 & 0xfU} << 48;
+  if (useable) d |= std::uint64_t{1} << 52;
+  if (seg32) d |= std::uint64_t{1} << 54;
+  if (limit_in_pages) d |= std::uint64_t{1} << 55;
+  return d;
+}
+
+UserDesc user_desc_of(std::uint64_t d, std::uint32_t entry) {
+  UserDesc u{};
+  u.entry = entry;
+  u.base = static_cast<std::uint32_t>((d >> 16 & 0xffffff) | (d >> 56 << 24));
+  u.limit = static_cast<std::uint32_t>((d & 0xffff) | (d >> 48 & 0xf) << 16);
+  const auto bit = [d](unsigned n) { return static_cast<std::uint32_t>(d >> n & 1); };
+  u.bits = bit(54) | static_cast<std::uint32_t>(d >> 42 & 3) << 1 | (bit(41) ^ 1U) << 3 | bit(55) << 4 |
+           (bit(47) ^ 1U) << 5 | bit(52) << 6;
+  return u;
+}
+
+/// Where an IA32 thread's TLS area is: loads entry and base into the vCPU.  Returns 0 or an errno.
+int set_tls_area(engine::Vcpu& v, std::uint64_t at, bool pick_free) {
+  UserDesc u{};
+  if (!mem::get(u, at)) return EFAULT;
+  if (u.entry == 0xffff'ffff) {
+    if (!pick_free) return EINVAL;
+    for (unsigned i = 0; i < kTlsCount && u.entry == 0xffff'ffff; ++i)
+      if (v.get_tls(i) == 0) u.entry = kTlsFirst + i;
+    if (u.entry == 0xffff'ffff) return ESRCH;
+    if (!mem::put(at, u.entry)) return EFAULT;
+  }
+  if (u.entry < kTlsFirst || u.entry >= kTlsFirst + kTlsCount) return EINVAL;
+  const std::uint64_t d = descriptor_of(u);
+  v.set_tls(u.entry - kTlsFirst, d);
+  // A selector that is loaded already keeps its old base in the CPU; Linux reloads those of the calling thread.
+  GuestRegs& r = v.regs();
+  if (r.fs >> 3 == u.entry) r.fs_base = u.base;
+  if (r.gs >> 3 == u.entry) r.gs_base = u.base;
+  return 0;
+}
+
+void drop_task(Task& t) {
+  const mem::LockGuard guard(t.process->lock);
+  std::erase(t.process->tasks, &t);
+  Counters& e = t.process->ended;
+  e.syscalls += t.count.syscalls;
+  e.exits += t.count.exits;
+  e.faults += t.count.faults;
+  e.signals += t.count.signals;
+}
+
+struct ThreadStart {
+  Task* task;
+  std::uint64_t flags, child_tid, mask;
+  std::atomic<std::uint32_t> tid{0};
+};
+
+void wake(std::atomic<std::uint32_t>& word_) { raw_call(SYS_futex, word(&word_), 129 /* WAKE_PRIVATE */, 1); }
+void wait_nonzero(std::atomic<std::uint32_t>& word_) {
+  while (word_.load(std::memory_order_acquire) == 0) raw_call(SYS_futex, word(&word_), 128 /* WAIT_PRIVATE */, 0);
+}
+
+/// First function of a guest thread's host thread.  Everything is blocked.
+void* thread_main(void* arg) {
+  auto* start = static_cast<ThreadStart*>(arg);
+  Task* const t = start->task;
+  set_self(t);
+  t->tid = static_cast<int>(raw_call(SYS_gettid));
+  const std::uint64_t flags = start->flags;
+  const std::uint64_t mask = start->mask;
+  // The kernel's own bookkeeping, at the guest's addresses: cleared and woken when this host thread ends.
+  raw_call(SYS_set_tid_address, (flags & CLONE_CHILD_CLEARTID) != 0 ? start->child_tid : 0);
+  raw_call(SYS_set_robust_list, 0, 24);
+  if ((flags & CLONE_CHILD_SETTID) != 0) static_cast<void>(mem::put(start->child_tid, t->tid));
+  std::uint64_t unshared = 0;
+  if ((flags & CLONE_FS) == 0) unshared |= CLONE_FS;
+  if ((flags & CLONE_FILES) == 0) unshared |= CLONE_FILES;
+  if (unshared != 0) raw_call(SYS_unshare, unshared);
+  start->tid.store(static_cast<std::uint32_t>(t->tid), std::memory_order_release);
+  wake(start->tid);  // `start` may be gone from here on
+  set_guest_mask(*t, mask);
+  run_task(*t);
+  void* const stack = t->stack;
+  const int tid = t->tid;
+  delete t;
+  // Used again only once the kernel knows no thread `tid` any more.
+  give_stack(stack, tid);
+  return nullptr;
+}
+
+SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, std::uint64_t mask) {
+  Stack stack = take_stack();
+  if (stack.base == nullptr) return SysRet::fail(EAGAIN);
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setstack(&attr, stack.base, stack.bytes);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  fresh->stack = stack.base;
+  ThreadStart start{fresh.get(), a.flags, a.child_tid, mask};
+  {
+    const mem::LockGuard guard(t.process->lock);
+    t.process->tasks.push_back(fresh.get());
+  }
+  pthread_t thread{};
+  const int rc = pthread_create(&thread, &attr, thread_main, &start);
+  pthread_attr_destroy(&attr);
+  if (rc != 0) {
+    drop_task(*fresh);
+    give_stack(stack.base, 0);
+    return SysRet::fail(EAGAIN);
+  }
+  static_cast<void>(fresh.release());  // the thread owns itself: ended in call_exit
+  wait_nonzero(start.tid);
+  const std::uint32_t tid = start.tid.load();
+  if ((a.flags & CLONE_PARENT_SETTID) != 0) static_cast<void>(mem::put(a.parent_tid, tid));
+  return SysRet::ok(tid);
+}
+
+/// Registers of a new task: the caller's, with rax 0 and its own stack and TLS.
+void set_child_registers(engine::Vcpu& v, const GuestRegs& parent, const CloneArgs& a, Abi abi) {
+  GuestRegs& r = v.regs();
+  r = parent;
+  r.rax = 0;
+  if (a.stack != 0) r.rsp = a.stack + a.stack_size;
+  if ((a.flags & CLONE_SETTLS) == 0) return;
+  if (abi == Abi::X64) {
+    r.fs_base = a.tls;
+  } else {
+    static_cast<void>(set_tls_area(v, a.tls, false));
+  }
+}
+
+SysRet clone_thread(Task& t, const CloneArgs& a, Abi abi) {
+  constexpr std::uint64_t kNeeded = CLONE_VM | CLONE_SIGHAND;
+  if ((a.flags & kNeeded) != kNeeded) return SysRet::fail(EINVAL);
+  auto fresh = std::make_unique<Task>();
+  {
+    const mem::LockGuard guard(t.process->mm->lock());
+    auto vcpu = t.process->mm->engine().make_vcpu();
+    if (!vcpu) return SysRet::fail(vcpu.error().code == ENOMEM ? ENOMEM : EAGAIN);
+    fresh->owned_vcpu = *std::move(vcpu);
+  }
+  fresh->vcpu = fresh->owned_vcpu.get();
+  fresh->process = t.process;
+  FpState fp;
+  t.vcpu->get_fp(fp);
+  fresh->vcpu->set_fp(fp);
+  for (unsigned i = 0; i < kTlsCount; ++i) fresh->vcpu->set_tls(i, t.vcpu->get_tls(i));
+  set_child_registers(*fresh->vcpu, t.vcpu->regs(), a, abi);
+  std::uint64_t mask = 0;
+  if (!block_all(t, mask)) {
+    const mem::LockGuard guard(t.process->mm->lock());
+    t.process->mm->engine().recycle(std::move(fresh->owned_vcpu));
+    return SysRet::restart();
+  }
+  const SysRet rc = spawn_thread(t, a, std::move(fresh), mask);
+  set_guest_mask(t, mask);
+  return rc;
+}
+
+/// In the child of a fork: a process with one thread, its own VM.
+void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
+  Process& p = *t.process;
+  t.tid = static_cast<int>(raw_call(SYS_gettid));
+  p.tasks = {&t};
+  p.ended = {};
+  t.count = {};
+  unlock_after_fork(t);
+  if (auto ok = p.mm->engine().after_fork(*t.vcpu); !ok) {
+    say("hpc-vmm: no micro-VM for forked pid %d: %s: errno %d; ending it\n", t.tid, ok.error().op, ok.error().code);
+    raw_call(SYS_kill, static_cast<std::uint64_t>(t.tid), SIGKILL);
+  }
+  const GuestRegs parent = t.vcpu->regs();
+  set_child_registers(*t.vcpu, parent, a, abi);
+  keep_registers(t);
+  set_guest_mask(t, mask);
+}
+
+SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
+  std::uint64_t mask = 0;
+  if (!block_all(t, mask)) return SysRet::restart();
+  CloneArgs host = a;
+  // Stack and TLS are the guest's business; the tid words lie at the same addresses in the child.
+  host.flags &= ~std::uint64_t{CLONE_SETTLS | CLONE_VFORK};
+  host.stack = host.stack_size = host.tls = 0;
+  lock_before_fork(t);
+  t.process->mm->engine().before_fork(*t.vcpu);
+  const std::int64_t rc = raw_call(SYS_clone3, word(&host), sizeof host);
+  if (rc == 0) {
+    become_child(t, a, mask, abi);
+    return SysRet::ok(0);
+  }
+  unlock_after_fork(t);
+  set_guest_mask(t, mask);
+  return SysRet::raw(rc);
+}
+
+struct VforkStart {
+  Task* child;
+  std::uint64_t mask;
+};
+
+[[noreturn]] void vfork_main(void* arg) {
+  const VforkStart start = *static_cast<VforkStart*>(arg);
+  Task& t = *start.child;
+  set_self(&t);
+  t.tid = static_cast<int>(raw_call(SYS_gettid));
+  set_guest_mask(t, start.mask);
+  run_task(t);
+  __builtin_unreachable();  // call_exit ends the process
+}
+
+// The child shares this memory and runs the suspended parent's vCPU, on a VMM stack of its own, until it executes a
+// program or ends.
+SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
+  std::uint64_t mask = 0;
+  if (!block_all(t, mask)) return SysRet::restart();
+  Stack stack = take_stack();
+  if (stack.base == nullptr) {
+    set_guest_mask(t, mask);
+    return SysRet::fail(EAGAIN);
+  }
+  const GuestRegs saved = t.vcpu->regs();
+  FpState fp;
+  t.vcpu->get_fp(fp);
+  std::array<std::uint64_t, kTlsCount> tls{};
+  for (unsigned i = 0; i < kTlsCount; ++i) tls[i] = t.vcpu->get_tls(i);
+  Task child;
+  child.process = std::make_shared<Process>();
+  child.process->mm = t.process->mm;
+  child.process->options = t.process->options;
+  child.process->engine_kind = t.process->engine_kind;
+  child.process->abi = t.process->abi;
+  child.process->exe = t.process->exe;
+  child.process->vdso = t.process->vdso;
+  child.process->vdso_sigreturn = t.process->vdso_sigreturn;
+  child.process->vdso_rt_sigreturn = t.process->vdso_rt_sigreturn;
+  child.process->read_implies_exec = t.process->read_implies_exec;
+  child.process->seccomp = t.process->seccomp;
+  child.process->signals = t.process->signals;
+  if ((a.flags & CLONE_SIGHAND) == 0) {
+    child.process->signals = std::make_shared<SignalTable>();
+    const mem::LockGuard guard(t.process->signals->lock);
+    std::copy(std::begin(t.process->signals->actions), std::end(t.process->signals->actions),
+              std::begin(child.process->signals->actions));
+  }
+  child.process->tasks = {&child};
+  child.vcpu = t.vcpu;
+  child.vfork_child = true;
+  child.altstack = t.altstack;
+  set_child_registers(*t.vcpu, saved, a, abi);
+  VforkStart start{&child, mask};
+  CloneArgs host = a;
+  host.flags = (host.flags & ~std::uint64_t{CLONE_SETTLS}) | CLONE_VFORK;
+  host.tls = 0;
+  host.stack = word(stack.base);
+  host.stack_size = stack.bytes;
+  const std::int64_t rc = hpcvmm_clone_vm(&host, sizeof host, [](void* p) { vfork_main(p); }, &start);
+  set_self(&t);
+  t.vcpu->regs() = saved;
+  t.vcpu->set_fp(fp);
+  for (unsigned i = 0; i < kTlsCount; ++i) t.vcpu->set_tls(i, tls[i]);
+  give_stack(stack.base, 0);
+  set_guest_mask(t, mask);
+  return SysRet::raw(rc);
+}
+
+SysRet do_clone(const CallContext& c, const CloneArgs& a) {
+  if (a.stack != 0 && touches_zone(a.stack, a.stack_size)) return SysRet::fail(EFAULT);
+  for (const std::uint64_t at : {a.pidfd, a.child_tid, a.parent_tid, a.set_tid})
+    if (touches_zone(at, 8)) return SysRet::fail(EFAULT);
+  if ((a.flags & CLONE_THREAD) != 0) return clone_thread(c.task, a, c.abi);
+  if ((a.flags & CLONE_VM) == 0) return clone_process(c.task, a, c.abi);
+  // Sharing memory without suspending the parent would need two tasks on one vCPU table and a libc thread state each.
+  if ((a.flags & CLONE_VFORK) == 0) return SysRet::fail(ENOSYS);
+  return clone_vfork(c.task, a, c.abi);
+}
+
+}  // namespace
+
+SysRet call_fork(const CallContext& c) {
+  CloneArgs a{};
+  a.exit_signal = SIGCHLD;
+  return do_clone(c, a);
+}
+
+SysRet call_vfork(const CallContext& c) {
+  CloneArgs a{};
+  a.flags = CLONE_VM | CLONE_VFORK;
+  a.exit_signal = SIGCHLD;
+  return do_clone(c, a);
+}
+
+SysRet call_clone(const CallContext& c) {
+  CloneArgs a{};
+  a.flags = (c.arg(0) & 0xffff'ffffU) & ~std::uint64_t{0xff};
+  a.exit_signal = c.arg(0) & 0xff;
+  a.stack = c.arg(1);
+  a.parent_tid = c.arg(2);
+  if ((a.flags & CLONE_PIDFD) != 0) {
+    if ((a.flags & CLONE_PARENT_SETTID) != 0) return SysRet::fail(EINVAL);
+    a.pidfd = a.parent_tid;
+  }
+  // The word order of the last two differs between the ABIs: the row's names are x86-64's.
+  a.child_tid = c.abi == Abi::X64 ? c.arg(3) : c.args[4];
+  a.tls = c.abi == Abi::X64 ? c.arg(4) : c.args[3];
+  return do_clone(c, a);
+}
+
+SysRet call_clone3(const CallContext& c) {
+  CloneArgs a{};
+  const std::uint64_t bytes = c.arg(1);
+  if (bytes < kArgsVersion0) return SysRet::fail(EINVAL);
+  if (bytes > sizeof a) return SysRet::fail(E2BIG);
+  if (!mem::copy_in(&a, c.arg(0), bytes)) return SysRet::fail(EFAULT);
+  if ((a.flags & 0xff) != 0 || (a.stack == 0) != (a.stack_size == 0)) return SysRet::fail(EINVAL);
+  return do_clone(c, a);
+}
+
+SysRet call_exit(const CallContext& c) {
+  Task& t = c.task;
+  const std::uint64_t status = c.arg(0);
+  bool last = false;
+  {
+    const mem::LockGuard guard(t.process->lock);
+    last = t.process->tasks.size() <= 1;
+  }
+  if (last || t.vfork_child) {
+    end_summary(t, static_cast<int>(status & 0xff), 0);
+    raw_call(SYS_exit, status);
+  }
+  std::uint64_t mask = 0;
+  if (!block_all(t, mask)) return SysRet::restart();
+  drop_task(t);
+  {
+    const mem::LockGuard guard(t.process->mm->lock());
+    if (t.owned_vcpu != nullptr) t.process->mm->engine().recycle(std::move(t.owned_vcpu));
+  }
+  set_self(nullptr);
+  t.ended = true;
+  keep_registers(t);
+  // The leader's host thread has no thread_main to return to.
+  if (t.stack == nullptr) raw_call(SYS_exit, status);
+  return SysRet::ok();
+}
+
+SysRet call_exit_group(const CallContext& c) {
+  end_summary(c.task, c.as_int(0) & 0xff, 0);
+  raw_call(SYS_exit_group, c.arg(0));
+  __builtin_unreachable();
+}
+
+SysRet call_arch_prctl(const CallContext& c) {
+  constexpr int kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004;
+  constexpr int kGetCpuid = 0x1011, kSetCpuid = 0x1012;
+  GuestRegs& r = c.task.vcpu->regs();
+  const std::uint64_t value = c.arg(1);
+  const int code = c.as_int(0);
+  if (code == kGetCpuid) return SysRet::ok(1);
+  if (code == kSetCpuid) return SysRet::fail(value != 0 ? 0 : ENODEV);
+  if (c.abi == Abi::Ia32) return SysRet::fail(EINVAL);
+  switch (code) {
+    case kSetFs:
+    case kSetGs:
+      if (value >= kTaskSize64) return SysRet::fail(EPERM);
+      (code == kSetFs ? r.fs_base : r.gs_base) = value;
+      (code == kSetFs ? r.fs : r.gs) = 0;
+      return SysRet::ok();
+    case kGetFs: return mem::put(value, r.fs_base) ? SysRet::ok() : SysRet::fail(EFAULT);
+    case kGetGs: return mem::put(value, r.gs_base) ? SysRet::ok() : SysRet::fail(EFAULT);
+    default: return SysRet::fail(EINVAL);
+  }
+}
+
+SysRet call_set_thread_area(const CallContext& c) {
+  const int e = set_tls_area(*c.task.vcpu, c.arg(0), true);
+  return e == 0 ? SysRet::ok() : SysRet::fail(e);
+}
+
+SysRet call_get_thread_area(const CallContext& c) {
+  std::uint32_t entry = 0;
+  if (!mem::get(entry, c.arg(0))) return SysRet::fail(EFAULT);
+  if (entry < kTlsFirst || entry >= kTlsFirst + kTlsCount) return SysRet::fail(EINVAL);
+  const UserDesc u = user_desc_of(c.task.vcpu->get_tls(entry - kTlsFirst), entry);
+  return mem::put(c.arg(0), u) ? SysRet::ok() : SysRet::fail(EFAULT);
+}
+
+}  // namespace hpcvmm::deputy

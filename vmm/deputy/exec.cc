@@ -1,0 +1,260 @@
+#include "vmm/deputy/exec.hh"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "vmm/deputy/calls.hh"
+#include "vmm/deputy/gate.hh"
+#include "vmm/deputy/host.hh"
+#include "vmm/deputy/launch.hh"
+#include "vmm/deputy/procfs.hh"
+#include "vmm/deputy/seccomp.hh"
+#include "vmm/deputy/signals.hh"
+#include "vmm/load/images.hh"
+#include "vmm/mem/user_copy.hh"
+
+namespace hpcvmm::deputy {
+
+using sys::SysRet;
+
+namespace {
+
+// Strings are length-prefixed, numbers eight bytes: a private format between two images of one executable.
+void put_number(std::string& out, std::uint64_t v) { out.append(reinterpret_cast<const char*>(&v), sizeof v); }
+void put_string(std::string& out, const std::string& s) {
+  put_number(out, s.size());
+  out += s;
+}
+
+struct Reader {
+  const std::string& bytes;
+  std::size_t at = 0;
+  bool ok = true;
+  std::uint64_t number() {
+    std::uint64_t v = 0;
+    if (bytes.size() - at < sizeof v) {
+      ok = false;
+      return 0;
+    }
+    std::memcpy(&v, bytes.data() + at, sizeof v);
+    at += sizeof v;
+    return v;
+  }
+  int as_int() { return static_cast<int>(number()); }
+  std::string string() {
+    const std::uint64_t n = number();
+    if (!ok || bytes.size() - at < n) {
+      ok = false;
+      return {};
+    }
+    std::string s = bytes.substr(at, n);
+    at += n;
+    return s;
+  }
+};
+
+constexpr std::uint64_t kVersion = 1;
+
+/// Copies a NULL-terminated array of strings.  0 or an errno.  Limits as Linux: 128 KiB a string, 6 MiB in all.
+int read_strings(std::uint64_t at, Abi abi, std::vector<std::string>& out, std::size_t& total) {
+  constexpr std::size_t kLongest = 131072;
+  constexpr std::size_t kMost = std::size_t{6} << 20;
+  if (at == 0) return 0;
+  const std::size_t size = abi == Abi::X64 ? 8 : 4;
+  std::vector<char> buffer(kLongest);
+  for (;; at += size) {
+    std::uint64_t p = 0;
+    if (!mem::copy_in(&p, at, size)) return EFAULT;
+    if (p == 0) return 0;
+    const std::ptrdiff_t n = mem::copy_in_string(buffer.data(), p, buffer.size());
+    if (n < 0) return EFAULT;
+    if (n == static_cast<std::ptrdiff_t>(buffer.size())) return E2BIG;
+    total += static_cast<std::size_t>(n) + 1 + size;
+    if (total > kMost) return E2BIG;
+    out.emplace_back(buffer.data(), static_cast<std::size_t>(n));
+  }
+}
+
+/// A copy of `fd` that survives exec, above the guest's numbers.
+int keep_across_exec(int fd) {
+  if (fd < 0) return -1;
+  const int hidden = hide_fd(static_cast<int>(raw_call(SYS_fcntl, word(fd), F_DUPFD_CLOEXEC, 0)));
+  if (hidden >= 0) raw_call(SYS_fcntl, word(hidden), F_SETFD, 0);
+  return hidden;
+}
+
+std::vector<const char*> pointers(const std::vector<std::string>& strings) {
+  std::vector<const char*> p;
+  p.reserve(strings.size() + 1);
+  for (const std::string& s : strings) p.push_back(s.c_str());
+  p.push_back(nullptr);
+  return p;
+}
+
+void close_raw(int fd) {
+  if (fd >= 0) raw_call(SYS_close, word(fd));
+}
+
+}  // namespace
+
+std::string encode(const ExecConfig& c) {
+  std::string out;
+  put_number(out, kVersion);
+  put_number(out, static_cast<std::uint64_t>(c.options.engine));
+  put_number(out, c.options.verbose ? 1 : 0);
+  put_number(out, word(c.options.trace_fd));
+  put_number(out, word(c.options.summary_fd));
+  put_number(out, c.options.cpus);
+  put_number(out, c.options.facts_known ? 1 : 0);
+  for (unsigned i = 0; i < 2; ++i) put_number(out, c.options.kvm_run[i] | (c.options.direct_run[i] ? 256U : 0U));
+  put_string(out, c.path);
+  put_number(out, word(c.dir_fd));
+  put_number(out, word(c.exec_flags));
+  put_string(out, c.exe_path);
+  put_number(out, c.mask);
+  put_number(out, word(c.kvm_fd));
+  put_number(out, word(c.self_fd));
+  put_string(out, c.seccomp);
+  return out;
+}
+
+bool decode(const std::string& bytes, ExecConfig& c) {
+  Reader r{bytes};
+  if (r.number() != kVersion) return false;
+  c.options.engine = static_cast<Options::Choice>(r.number());
+  c.options.verbose = r.number() != 0;
+  c.options.trace_fd = r.as_int();
+  c.options.summary_fd = r.as_int();
+  c.options.cpus = static_cast<std::uint32_t>(r.number());
+  c.options.facts_known = r.number() != 0;
+  for (unsigned i = 0; i < 2; ++i) {
+    const std::uint64_t v = r.number();
+    c.options.kvm_run[i] = static_cast<std::uint8_t>(v);
+    c.options.direct_run[i] = (v & 256) != 0;
+  }
+  c.path = r.string();
+  c.dir_fd = r.as_int();
+  c.exec_flags = r.as_int();
+  c.exe_path = r.string();
+  c.mask = r.number();
+  c.kvm_fd = r.as_int();
+  c.self_fd = r.as_int();
+  c.seccomp = r.string();
+  return r.ok && r.at == bytes.size();
+}
+
+namespace {
+
+/// What the old image can know: 0, or the errno of execve(2).  Sets `native` for programs hpc-vmm must not run.
+int check(load::ExecRequest& request, load::Native& native, std::string& why) {
+  load::Program program;
+  load::Verdict v = load::resolve_program(request, program);
+  if (!v.ok()) return v.error;
+  native = program.native;
+  why = program.path;
+  if (native != load::Native::No) return 0;
+  load::Images images;
+  v = load::open_images(program.fd.get(), images);
+  if (!v.ok()) return v.error;
+  if (images.interp_unreadable) native = load::Native::Unreadable;
+  return 0;
+}
+
+int run_native(load::ExecRequest& request, const std::vector<std::string>& env) {
+  const auto argv = pointers(request.argv);
+  const auto envp = pointers(env);
+  return -static_cast<int>(raw_call(SYS_execveat, word(request.dirfd), word(request.path.c_str()), word(argv.data()),
+                                    word(envp.data()), word(request.flags)));
+}
+
+int run_managed(const ExecConfig& config, const load::ExecRequest& request, const std::vector<std::string>& env) {
+  const std::string bytes = encode(config);
+  const int memfd = static_cast<int>(raw_call(SYS_memfd_create, word("hpc-vmm-exec"), 0));
+  if (memfd < 0) return -memfd;
+  raw_call(SYS_write, word(memfd), word(bytes.data()), bytes.size());
+  const int kept = keep_across_exec(memfd);
+  close_raw(memfd);
+  std::array<char, 32> number{};
+  std::snprintf(number.data(), number.size(), "%d", kept);
+  std::vector<std::string> argv{kExecMark, number.data()};
+  argv.insert(argv.end(), request.argv.begin(), request.argv.end());
+  const auto argp = pointers(argv);
+  const auto envp = pointers(env);
+  const auto rc = raw_call(SYS_execveat, word(config.self_fd), word(""), word(argp.data()), word(envp.data()), AT_EMPTY_PATH);
+  close_raw(kept);
+  return -static_cast<int>(rc);
+}
+
+}  // namespace
+
+int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>& env) {
+  if (request.dirfd >= 0 && is_hidden(request.dirfd)) return EBADF;
+  if (is_own_exe_path(t, request.path.c_str())) request.path = t.process->exe;
+  load::Native native = load::Native::No;
+  std::string what;
+  if (const int e = check(request, native, what)) return e;
+  std::uint64_t mask = 0;
+  if (!block_all(t, mask)) return ERESTART;
+  int error = 0;
+  if (native != load::Native::No) {
+    if (t.process->options.verbose)
+      say("hpc-vmm: %s runs natively, unmanaged: %s\n", what.c_str(),
+          native == load::Native::Unreadable ? "it cannot be read" : "it has set-user-ID, set-group-ID or file capabilities");
+    const std::uint64_t host = mask & ~kForcedSignals;
+    raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&host), 0, 8);
+    error = run_native(request, env);
+  } else {
+    ExecConfig config;
+    config.options = t.process->options;
+    config.path = request.path;
+    config.dir_fd = request.dirfd;
+    config.exec_flags = request.flags;
+    config.mask = mask;
+    config.kvm_fd = keep_across_exec(kvm_fd());
+    config.self_fd = keep_across_exec(self_fd());
+    config.options.trace_fd = keep_across_exec(t.process->options.trace_fd);
+    config.options.summary_fd = keep_across_exec(t.process->options.summary_fd);
+    if (t.process->seccomp != nullptr) config.seccomp = seccomp_encode(*t.process->seccomp);
+    error = run_managed(config, request, env);
+    close_raw(config.kvm_fd);
+    close_raw(config.self_fd);
+    close_raw(config.options.trace_fd);
+    close_raw(config.options.summary_fd);
+  }
+  set_guest_mask(t, mask);
+  return error;
+}
+
+namespace {
+SysRet exec_call(const CallContext& c, int dirfd, std::uint64_t path, std::uint64_t argv, std::uint64_t envp, int flags) {
+  load::ExecRequest request;
+  request.dirfd = dirfd;
+  request.flags = flags;
+  std::array<char, 4096> name{};
+  const std::ptrdiff_t n = mem::copy_in_string(name.data(), path, name.size());
+  if (n < 0) return SysRet::fail(EFAULT);
+  if (n == static_cast<std::ptrdiff_t>(name.size())) return SysRet::fail(ENAMETOOLONG);
+  request.path = name.data();
+  std::vector<std::string> env;
+  std::size_t total = 0;
+  if (const int e = read_strings(argv, c.abi, request.argv, total)) return SysRet::fail(e);
+  if (const int e = read_strings(envp, c.abi, env, total)) return SysRet::fail(e);
+  const int error = execute(c.task, request, env);
+  return error == ERESTART ? SysRet::restart() : SysRet::fail(error);
+}
+}  // namespace
+
+SysRet call_execve(const CallContext& c) { return exec_call(c, AT_FDCWD, c.arg(0), c.arg(1), c.arg(2), 0); }
+
+SysRet call_execveat(const CallContext& c) {
+  return exec_call(c, c.as_int(0), c.arg(1), c.arg(2), c.arg(3), c.as_int(4));
+}
+
+}  // namespace hpcvmm::deputy

@@ -1,0 +1,37 @@
+// execve: from one program to the next.
+//
+// The old image checks everything execve(2) can refuse, then executes the hpc-vmm executable itself with the guest's
+// argument and environment strings, so that the kernel does what exec does to descriptors, signals, timers, threads,
+// credentials and accounting.  What the new image must know besides travels in a memfd.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vmm/deputy/task.hh"
+#include "vmm/load/program.hh"
+
+namespace hpcvmm::deputy {
+
+/// argv[0] of an executable that has executed itself; what follows is the number of the memfd.
+inline constexpr const char* kExecMark = "\001hpc-vmm-exec";
+
+struct ExecConfig {
+  Options options;
+  std::string path;   // as the guest gave it
+  int dir_fd = -100;  // execveat's descriptor, kept open across exec
+  int exec_flags = 0;
+  std::string exe_path;  // the guest's program before, for a path of /proc/self/exe
+  std::uint64_t mask = 0;  // guest's signal mask
+  int kvm_fd = -1, self_fd = -1;
+  std::string seccomp;
+};
+
+std::string encode(const ExecConfig& c);
+bool decode(const std::string& bytes, ExecConfig& c);
+
+/// Executes the request in place of this process.  Returns only on failure, the guest's errno.
+int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>& env);
+
+}  // namespace hpcvmm::deputy

@@ -1,0 +1,182 @@
+#include "vmm/deputy/host.hh"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdarg>
+#include <cstdio>
+
+#include "vmm/deputy/fork_locks.hh"
+#include "vmm/deputy/gate.hh"
+#include "vmm/mem/lock.hh"
+#include "vmm/mem/user_copy.hh"
+
+namespace hpcvmm::deputy {
+namespace {
+
+constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out};
+
+constexpr rlim_t kHighest = 4096;  // not higher: a process's descriptor table is as long as its largest number
+constexpr unsigned kMaxHidden = 1200;
+
+struct Hidden {
+  mem::Lock lock;
+  std::array<std::int32_t, kMaxHidden> fds{};
+  unsigned count = 0;
+  std::array<int*, 64> owners{};
+  unsigned owner_count = 0;
+} g_hidden;  // NOLINT: guarded by its lock; per process
+
+int duplicate_above(int fd, rlim_t base) {
+  return static_cast<int>(raw_call(SYS_fcntl, word(fd), F_DUPFD_CLOEXEC, base));
+}
+
+int move_up(int fd) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t base = std::min(limit.rlim_cur, kHighest);
+  if (base + 64 > limit.rlim_cur && limit.rlim_max > limit.rlim_cur) {
+    // Numbers above the soft limit stay usable once they exist; only making them needs room for a moment.
+    rlimit wider = limit;
+    wider.rlim_cur = std::min<rlim_t>(limit.rlim_max, base + kMaxHidden);
+    ::setrlimit(RLIMIT_NOFILE, &wider);
+    const int moved = duplicate_above(fd, base);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    if (moved >= 0) return moved;
+  }
+  const int moved = duplicate_above(fd, base);
+  if (moved >= 0) return moved;
+  return duplicate_above(fd, limit.rlim_cur > 64 ? limit.rlim_cur - 64 : 0);
+}
+
+void forget(int fd) {
+  for (unsigned i = 0; i < g_hidden.count; ++i)
+    if (g_hidden.fds[i] == fd) g_hidden.fds[i--] = g_hidden.fds[--g_hidden.count];
+}
+
+}  // namespace
+
+mem::Lock& hidden_lock() { return g_hidden.lock; }
+
+const sys::HostGate& host_gate() { return kGate; }
+
+int hide_fd(int fd) {
+  const mem::LockGuard guard(g_hidden.lock);
+  int moved = move_up(fd);
+  if (moved < 0) {
+    moved = fd;
+  } else {
+    raw_call(SYS_close, word(fd));
+  }
+  // A number that KVM descriptors of ended threads or of a fork's parent had before is here already.
+  forget(moved);
+  if (g_hidden.count < kMaxHidden) g_hidden.fds[g_hidden.count++] = moved;
+  return moved;
+}
+
+bool is_hidden(int fd) {
+  if (fd < 0) return false;
+  const unsigned n = g_hidden.count;
+  for (unsigned i = 0; i < n; ++i)
+    if (g_hidden.fds[i] == fd) return raw_call(SYS_fcntl, word(fd), F_GETFD) >= 0;
+  return false;
+}
+
+unsigned hidden_fds(int* out, unsigned room) {
+  const mem::LockGuard guard(g_hidden.lock);
+  unsigned n = 0;
+  for (unsigned i = 0; i < g_hidden.count && n < room; ++i)
+    if (raw_call(SYS_fcntl, word(g_hidden.fds[i]), F_GETFD) >= 0) out[n++] = g_hidden.fds[i];
+  std::sort(out, out + n);
+  return n;
+}
+
+void track_fd(int* owner) {
+  const mem::LockGuard guard(g_hidden.lock);
+  if (g_hidden.owner_count < g_hidden.owners.size()) g_hidden.owners[g_hidden.owner_count++] = owner;
+}
+
+bool move_hidden(int fd) {
+  const mem::LockGuard guard(g_hidden.lock);
+  const int moved = move_up(fd);
+  if (moved < 0) return false;
+  bool owned = false;
+  for (unsigned i = 0; i < g_hidden.owner_count; ++i) {
+    if (*g_hidden.owners[i] != fd) continue;
+    *g_hidden.owners[i] = moved;
+    owned = true;
+  }
+  if (!owned) {
+    raw_call(SYS_close, word(moved));
+    return false;
+  }
+  forget(fd);
+  g_hidden.fds[g_hidden.count++] = moved;
+  raw_call(SYS_close, word(fd));
+  return true;
+}
+
+void say(const char* format, ...) {
+  std::array<char, 512> line{};
+  va_list list;
+  va_start(list, format);
+  const int n = std::vsnprintf(line.data(), line.size(), format, list);
+  va_end(list);
+  if (n > 0)
+    raw_call(SYS_write, 2, word(line.data()),
+             std::min(static_cast<std::uint64_t>(n), static_cast<std::uint64_t>(line.size() - 1)));
+}
+
+void die_of_own_fault(int signo, const siginfo_t* info, std::uint64_t rip) {
+  say("hpc-vmm: internal error: signal %d at %#lx, address %p: please report it\n", signo,
+      static_cast<unsigned long>(rip), info->si_addr);
+  raw_call(SYS_exit_group, 125);
+  __builtin_unreachable();
+}
+
+void die_broken(Task& t, const engine::Exit& exit) {
+  const GuestRegs& r = t.vcpu->regs();
+  say("hpc-vmm: the micro-VM of pid %d cannot go on: %s (vector %u, code %#x, rip %#lx); ending it\n",
+      static_cast<int>(raw_call(SYS_getpid)), exit.detail, exit.vector, exit.error_code,
+      static_cast<unsigned long>(r.rip));
+  end_summary(t, 128 + SIGKILL, SIGKILL);
+  raw_call(SYS_kill, static_cast<std::uint64_t>(raw_call(SYS_getpid)), SIGKILL);
+  raw_call(SYS_exit_group, 125);
+  __builtin_unreachable();
+}
+
+void end_summary(Task& t, int status, int signo) {
+  Process& p = *t.process;
+  if (p.options.summary_fd < 0) return;
+  const mem::LockGuard guard(p.lock);
+  Counters c = p.ended;
+  for (const Task* other : p.tasks) {
+    c.syscalls += other->count.syscalls;
+    c.exits += other->count.exits;
+    c.faults += other->count.faults;
+    c.signals += other->count.signals;
+  }
+  rusage own{};
+  rusage children{};
+  ::getrusage(RUSAGE_SELF, &own);
+  ::getrusage(RUSAGE_CHILDREN, &children);
+  const auto seconds = [](const timeval& v) { return static_cast<double>(v.tv_sec) + static_cast<double>(v.tv_usec) * 1e-6; };
+  std::array<char, 768> line{};
+  const int n = std::snprintf(
+      line.data(), line.size(),
+      "{\"pid\": %d, \"engine\": \"%s\", \"abi\": \"%s\", \"exit_status\": %d, \"signal\": %d, \"system_calls\": %lu, "
+      "\"exits\": %lu, \"faults\": %lu, \"signals_delivered\": %lu, \"user_s\": %.6f, \"system_s\": %.6f, "
+      "\"children_user_s\": %.6f, \"children_system_s\": %.6f, \"max_rss_kib\": %ld}\n",
+      static_cast<int>(raw_call(SYS_getpid)), p.engine_kind == engine::Kind::Kvm ? "kvm" : "direct",
+      p.abi == Abi::X64 ? "x86-64" : "ia32", status, signo, static_cast<unsigned long>(c.syscalls),
+      static_cast<unsigned long>(c.exits), static_cast<unsigned long>(c.faults), static_cast<unsigned long>(c.signals),
+      seconds(own.ru_utime), seconds(own.ru_stime), seconds(children.ru_utime), seconds(children.ru_stime),
+      own.ru_maxrss);
+  if (n > 0) raw_call(SYS_write, word(p.options.summary_fd), word(line.data()), static_cast<std::uint64_t>(n));
+}
+
+}  // namespace hpcvmm::deputy

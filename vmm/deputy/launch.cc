@@ -1,0 +1,406 @@
+#include "vmm/deputy/launch.hh"
+
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "guest-agent/vdso/vdso.hh"
+#include "vmm/deputy/dispatch.hh"
+#include "vmm/deputy/gate.hh"
+#include "vmm/deputy/host.hh"
+#include "vmm/deputy/seccomp.hh"
+#include "vmm/deputy/signals.hh"
+#include "vmm/engine/direct/direct.hh"
+#include "vmm/engine/kvm/machine.hh"
+#include "vmm/load/images.hh"
+#include "vmm/load/loader.hh"
+#include "vmm/load/program.hh"
+#include "vmm/load/regs.hh"
+#include "vmm/load/stack.hh"
+#include "vmm/mem/arena.hh"
+#include "vmm/mem/host_maps.hh"
+#include "vmm/mem/user_copy.hh"
+#include "vmm/probe/engine_facts.hh"
+
+extern "C" [[noreturn]] void hpcvmm_on_stack(void* top, void (*start)(void*), void* arg);
+
+namespace hpcvmm::deputy {
+namespace {
+
+int g_kvm_fd = -1;   // NOLINT: set at start; host.cc moves it when the guest wants the number
+int g_self_fd = -1;  // NOLINT
+
+/// Everything start() needs; on the heap, because the stack of main() becomes the guest's.
+struct Start {
+  ExecConfig config;
+  load::Program program;
+  load::Images images;
+  std::vector<std::string> env;
+  load::HostAux aux;
+  mem::HostStack stack;
+  engine::Kind kind = engine::Kind::Kvm;
+};
+
+class MmMapper final : public load::Mapper {
+ public:
+  MmMapper(mem::Mm& mm, Abi abi) : mm_(mm), abi_(abi) {}
+  std::int64_t map(std::uint64_t addr, std::uint64_t bytes, int prot, int flags, int fd, std::uint64_t off) override {
+    return mm_.map(abi_, addr, bytes, prot, flags, fd, off).value();
+  }
+  std::int64_t unmap(std::uint64_t addr, std::uint64_t bytes) override { return mm_.unmap(addr, bytes).value(); }
+  bool zero(std::uint64_t addr, std::uint64_t bytes) override {
+    static const std::array<char, kPageSize> kZeros{};
+    return bytes <= kZeros.size() && mem::copy_out(addr, kZeros.data(), bytes);
+  }
+
+ private:
+  mem::Mm& mm_;
+  Abi abi_;
+};
+
+/// The program is gone, the new one cannot run: as Linux, which kills with SIGSEGV (or SIGKILL for lack of memory).
+[[noreturn]] void die_late(const char* why, int error, int signo) {
+  if (signo == SIGKILL) say("hpc-vmm: %s: errno %d; ending pid %d\n", why, error, static_cast<int>(raw_call(SYS_getpid)));
+  const std::uint64_t none = 0;
+  ::signal(signo, SIG_DFL);
+  raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&none), 0, 8);
+  raw_call(SYS_kill, static_cast<std::uint64_t>(raw_call(SYS_getpid)), word(signo));
+  raw_call(SYS_exit_group, 125);
+  __builtin_unreachable();
+}
+
+std::unique_ptr<engine::Engine> make_engine(const Start& s) {
+  if (s.kind == engine::Kind::Direct) {
+    engine::DirectConfig config;
+    config.alloc = [](std::size_t bytes, std::size_t align) { return mem::arena_map(bytes, align); };
+    config.ia32 = false;  // judged when the engine was chosen
+    auto made = engine::make_direct_engine(config);
+    if (!made) die_late(made.error().op, made.error().code, SIGKILL);
+    set_installer([](int signo, unsigned long flags, HostHandler h) {
+      static_cast<void>(engine::install_host_handler(signo, flags & ~static_cast<unsigned long>(SA_RESETHAND), h));
+    });
+    return *std::move(made);
+  }
+  engine::kvm::KvmConfig config;
+  config.kvm_fd = g_kvm_fd;
+  config.hide_fd = hide_fd;
+  config.copy_in = mem::copy_in;
+  const mem::HostVdso vdso = mem::find_host_vdso();
+  config.host_vdso = vdso.begin;
+  config.host_vdso_bytes = vdso.end - vdso.begin;
+  auto made = engine::kvm::make_kvm_engine(config);
+  if (!made) die_late(made.error().op, made.error().code, SIGKILL);
+  return *std::move(made);
+}
+
+/// Maps our vDSO image with its table page in front.  Returns the image's address; 0: none (clocks cost a call).
+std::uint64_t map_vdso(Process& p, Abi abi) {
+  const auto image = abi == Abi::X64 ? vdso::image64() : vdso::image32();
+  const std::uint64_t bytes = HPCVMM_VDSO_TABLE_BYTES + page_up(image.size());
+  const sys::SysRet at = p.mm->map(abi, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at.is_error()) return 0;
+  const auto base = static_cast<std::uint64_t>(at.value());
+  alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> table{};
+  auto host = vdso::host_vdso();
+  if (host && abi == Abi::X64) {
+    const std::uint64_t seen = p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : host->range_begin;
+    host->fill_table(table.data(), seen - host->range_begin);
+  } else {
+    vdso::fill_empty_table(table.data());
+  }
+  const std::uint64_t code = base + HPCVMM_VDSO_TABLE_BYTES;
+  static_cast<void>(mem::copy_out(base, table.data(), table.size()));
+  static_cast<void>(mem::copy_out(code, image.data(), image.size()));
+  static_cast<void>(p.mm->protect(base, HPCVMM_VDSO_TABLE_BYTES, PROT_READ));
+  static_cast<void>(p.mm->protect(code, page_up(image.size()), PROT_READ | PROT_EXEC));
+  p.vdso = code;
+  if (abi == Abi::Ia32) {
+    p.vdso_sigreturn = code + vdso::symbols32().kernel_sigreturn;
+    p.vdso_rt_sigreturn = code + vdso::symbols32().kernel_rt_sigreturn;
+  }
+  return code;
+}
+
+/// The stack mapping: x86-64 gets the one the kernel made for this process (its place, growth and limit are right
+/// already), IA32 one below 4 GiB.  Returns its top.
+std::uint64_t make_stack(Start& s, Process& p, Abi abi, bool exec) {
+  const int prot = PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0);
+  mem::Vma v;
+  v.prot = static_cast<std::uint32_t>(PROT_READ | PROT_WRITE);
+  v.grows_down = true;
+  if (abi == Abi::X64) {
+    ::madvise(reinterpret_cast<void*>(s.stack.begin), s.stack.end - s.stack.begin, MADV_DONTNEED);
+    v.end = s.stack.end;
+    p.mm->adopt(s.stack.begin, v);
+    if (exec) static_cast<void>(p.mm->protect(s.stack.begin, s.stack.end - s.stack.begin, prot));
+    return s.stack.end;
+  }
+  std::uint32_t noise = 0;
+  if ((::personality(0xffff'ffff) & ADDR_NO_RANDOMIZE) == 0)
+    static_cast<void>(::getrandom(&noise, sizeof noise, GRND_NONBLOCK));
+  constexpr std::uint64_t kInitial = 132 * 1024;  // what the kernel gives a new program
+  const std::uint64_t top = kTaskSize32 - (noise & 0x7ff) * kPageSize;
+  const sys::SysRet at = p.mm->map(abi, top - kInitial, kInitial, prot,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_GROWSDOWN | MAP_STACK, -1, 0);
+  if (at.is_error()) die_late("no room for the stack", static_cast<int>(-at.value()), SIGKILL);
+  return top;
+}
+
+void set_names(const Start& s, const load::Loaded& loaded, const load::StackImage& stack, mem::Mm& mm) {
+  const std::size_t slash = s.program.execfn.rfind('/');
+  ::prctl(PR_SET_NAME, s.program.execfn.c_str() + (slash == std::string::npos ? 0 : slash + 1));
+  // From here on /proc/PID/{cmdline,environ,auxv,stat} and the [heap] and [stack] of maps are the guest's, for
+  // everybody who looks.  Source: prctl(2), PR_SET_MM_MAP; needs CONFIG_CHECKPOINT_RESTORE, no privilege.
+  prctl_mm_map m{};
+  m.start_code = loaded.start_code;
+  m.end_code = std::max(loaded.end_code, loaded.start_code + 1);
+  m.start_data = loaded.start_data;
+  m.end_data = std::max(loaded.end_data, loaded.start_data);
+  m.start_brk = m.brk = mm.brk_start();
+  m.start_stack = stack.sp;
+  m.arg_start = stack.arg_start;
+  m.arg_end = stack.arg_end;
+  m.env_start = stack.env_start;
+  m.env_end = stack.env_end;
+  m.auxv = reinterpret_cast<decltype(m.auxv)>(stack.auxv);
+  m.auxv_size = static_cast<std::uint32_t>(stack.auxv_bytes);
+  m.exe_fd = ~0U;
+  ::prctl(PR_SET_MM, PR_SET_MM_MAP, &m, sizeof m, 0);
+}
+
+load::LoadOptions load_options() {
+  load::LoadOptions o;
+  o.personality = static_cast<unsigned>(::personality(0xffff'ffff));
+  static_cast<void>(::getrandom(o.random.data(), sizeof o.random, GRND_NONBLOCK));
+  return o;
+}
+
+load::StackImage fill_stack(Start& s, const load::Loaded& loaded, std::uint64_t top, std::uint64_t vdso_at) {
+  load::StackInput in;
+  load::describe_image(loaded, in);
+  in.top = top;
+  in.execfn = s.program.execfn;
+  const std::vector<std::string_view> argv(s.program.argv.begin(), s.program.argv.end());
+  const std::vector<std::string_view> envp(s.env.begin(), s.env.end());
+  in.argv = argv;
+  in.envp = envp;
+  in.vdso = vdso_at;
+  if (loaded.abi == Abi::Ia32 && vdso_at != 0) in.vsyscall = vdso_at + vdso::symbols32().kernel_vsyscall;
+  in.uid = ::getuid();
+  in.euid = ::geteuid();
+  in.gid = ::getgid();
+  in.egid = ::getegid();
+  in.secure = s.program.secure;
+  in.host = s.aux;
+  static_cast<void>(::getrandom(in.random.data(), in.random.size(), GRND_NONBLOCK));
+  if ((::personality(0xffff'ffff) & ADDR_NO_RANDOMIZE) == 0)
+    static_cast<void>(::getrandom(&in.shift_bytes, sizeof in.shift_bytes, GRND_NONBLOCK));
+  in.shift_bytes %= 8192;
+  load::StackImage image = load::build_stack(in);
+  if (!mem::copy_out(image.sp, image.bytes.data(), image.bytes.size())) die_late("stack", EFAULT, SIGSEGV);
+  return image;
+}
+
+std::string absolute_path(int fd) {
+  std::array<char, 32> link{};
+  std::array<char, 4096> path{};
+  std::snprintf(link.data(), link.size(), "/proc/self/fd/%d", fd);
+  const ssize_t n = ::readlink(link.data(), path.data(), path.size() - 1);
+  return n > 0 ? std::string(path.data(), static_cast<std::size_t>(n)) : std::string();
+}
+
+[[noreturn]] void run(Start& s) {
+  auto process = std::make_shared<Process>();
+  auto* const t = new Task;  // lives as long as the process
+  process->signals = std::make_shared<SignalTable>();
+  process->options = s.config.options;
+  process->engine_kind = s.kind;
+  const Abi abi = s.program.header.abi;
+  process->abi = abi;
+  process->exe = absolute_path(s.program.fd.get());
+  if (!s.config.seccomp.empty()) process->seccomp = seccomp_decode(s.config.seccomp);
+  process->mm = std::make_shared<mem::Mm>(make_engine(s));
+  t->process = process;
+  t->tid = static_cast<int>(raw_call(SYS_gettid));
+  auto vcpu = process->mm->engine().make_vcpu();
+  if (!vcpu) die_late(vcpu.error().op, vcpu.error().code, SIGKILL);
+  t->owned_vcpu = *std::move(vcpu);
+  t->vcpu = t->owned_vcpu.get();
+  process->tasks.push_back(t);
+  set_self(t);
+  start_signals(*process->signals);  // from here on copy_out survives bad addresses
+
+  MmMapper mapper(*process->mm, abi);
+  const load::Loaded loaded = load::load_program(mapper, s.program.fd.get(), s.images, load_options());
+  if (!loaded.verdict.ok()) die_late(loaded.verdict.why, loaded.verdict.error, SIGSEGV);
+  process->read_implies_exec = loaded.read_implies_exec;
+  process->mm->set_brk(loaded.brk);
+  const std::uint64_t top = make_stack(s, *process, abi, loaded.exec_stack);
+  const std::uint64_t vdso_at = map_vdso(*process, abi);
+  const load::StackImage stack = fill_stack(s, loaded, top, vdso_at);
+  set_names(s, loaded, stack, *process->mm);
+  t->vcpu->regs() = load::initial_regs(abi, loaded.entry, stack.sp);
+  const std::uint64_t mask = s.config.mask;
+  delete &s;  // closes the program and its interpreter
+  set_guest_mask(*t, mask);
+  run_task(*t);
+  // The leader called exit(2) while other threads go on: its host thread ended there.
+  __builtin_unreachable();
+}
+
+/// Settles the engine for the program's ABI.  False with a message when there is none.
+bool choose_engine(Start& s, std::string& message) {
+  Options& o = s.config.options;
+  const Abi abi = s.program.header.abi;
+  if (!o.facts_known) {
+    probe::EngineFacts facts;
+    probe::load_or_measure_engines(facts);
+    for (unsigned i = 0; i < 2; ++i) {
+      o.kvm_run[i] = static_cast<std::uint8_t>(facts.kvm[i]);
+      o.direct_run[i] = facts.direct[i];
+    }
+    o.facts_known = true;
+  }
+  probe::EngineFacts facts;
+  for (unsigned i = 0; i < 2; ++i) {
+    facts.kvm[i] = static_cast<probe::CodeRun>(o.kvm_run[i]);
+    facts.direct[i] = o.direct_run[i];
+  }
+  std::string reason;
+  const char* const name = abi == Abi::X64 ? "x86-64" : "ia32";
+  if (o.engine == Options::Choice::Kvm) {
+    if (g_kvm_fd < 0 || facts.kvm_run(abi) == probe::CodeRun::Absent) {
+      message = "--engine kvm: /dev/kvm cannot run " + std::string(name) + " code here; see `hpc-vmm doctor`";
+      return false;
+    }
+    s.kind = engine::Kind::Kvm;
+    reason = "asked for with --engine";
+  } else if (o.engine == Options::Choice::Direct) {
+    if (!facts.direct_runs(abi)) {
+      message = "--engine direct: this kernel cannot dispatch system calls of " + std::string(name) + " code; see `hpc-vmm doctor`";
+      return false;
+    }
+    s.kind = engine::Kind::Direct;
+    reason = "asked for with --engine";
+  } else {
+    const auto kind = probe::choose_engine(abi, facts, reason);
+    if (!kind) {
+      message = reason;
+      return false;
+    }
+    s.kind = *kind;
+  }
+  if (o.verbose)
+    say("hpc-vmm: %s: engine %s for %s code: %s\n", s.program.path.c_str(),
+        s.kind == engine::Kind::Kvm ? "kvm" : "direct", name, reason.c_str());
+  return true;
+}
+
+/// Leaves main()'s stack to the guest.
+[[noreturn]] void enter(Start* s) {
+  constexpr std::size_t kStackBytes = std::size_t{256} << 10;
+  auto* const stack = static_cast<char*>(mem::arena_map(kStackBytes));
+  if (stack == nullptr) die_late("no memory for the VMM's stack", ENOMEM, SIGKILL);
+  hpcvmm_on_stack(stack + kStackBytes, [](void* arg) { run(*static_cast<Start*>(arg)); }, s);
+}
+
+/// Reads what is only to be had before the guest's memory is laid out.
+void prepare(Start& s) {
+  s.aux = load::host_aux();
+  s.stack = mem::find_host_stack();
+  track_fd(&g_kvm_fd);
+  track_fd(&g_self_fd);
+  static char* empty[] = {nullptr};
+  environ = empty;  // the strings lie on the stack that the guest is about to get
+}
+
+}  // namespace
+
+int kvm_fd() { return g_kvm_fd; }
+int self_fd() { return g_self_fd; }
+
+int launch(LaunchRequest request) {
+  auto* const s = new Start;
+  s->config.options = request.options;
+  s->env = std::move(request.env);
+  const int kvm = ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  if (kvm >= 0) g_kvm_fd = hide_fd(kvm);
+  g_self_fd = hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC));
+  const char* const name = request.program.path.c_str();
+  load::Verdict v = load::resolve_program(request.program, s->program);
+  if (v.ok() && s->program.native == load::Native::No) v = load::open_images(s->program.fd.get(), s->images);
+  if (!v.ok()) {
+    say("hpc-vmm: %s: %s (%s)\n", name, std::strerror(v.error), v.why);
+    return v.error == ENOENT ? 127 : 126;
+  }
+  if (s->program.native != load::Native::No || s->images.interp_unreadable) {
+    if (request.options.verbose)
+      say("hpc-vmm: %s runs natively, unmanaged: it has set-user-ID, set-group-ID or file capabilities, or cannot be read\n", name);
+    std::vector<char*> argv;
+    for (std::string& a : request.program.argv) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    std::vector<char*> envp;
+    for (std::string& e : s->env) envp.push_back(e.data());
+    envp.push_back(nullptr);
+    ::execve(name, argv.data(), envp.data());
+    say("hpc-vmm: %s: %s\n", name, std::strerror(errno));
+    return 126;
+  }
+  std::string message;
+  if (!choose_engine(*s, message)) {
+    say("hpc-vmm: %s\n", message.c_str());
+    return 125;
+  }
+  raw_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, word(&s->config.mask), 8);
+  prepare(*s);
+  enter(s);
+}
+
+void continue_exec(int argc, char** argv, char** envp) {
+  auto* const s = new Start;
+  const int fd = argc > 1 ? std::atoi(argv[1]) : -1;
+  std::string bytes;
+  std::array<char, 4096> piece{};
+  std::int64_t n = 0;
+  std::uint64_t at = 0;
+  while ((n = raw_call(SYS_pread64, word(fd), word(piece.data()), piece.size(), at)) > 0) {
+    bytes.append(piece.data(), static_cast<std::size_t>(n));
+    at += static_cast<std::uint64_t>(n);
+  }
+  raw_call(SYS_close, word(fd));
+  if (!decode(bytes, s->config)) die_late("exec: damaged hand-over", EPROTO, SIGKILL);
+  for (int* keep : {&s->config.kvm_fd, &s->config.self_fd, &s->config.options.trace_fd, &s->config.options.summary_fd})
+    if (*keep >= 0) *keep = hide_fd(*keep);
+  g_kvm_fd = s->config.kvm_fd;
+  g_self_fd = s->config.self_fd;
+  load::ExecRequest request;
+  request.path = s->config.path;
+  request.dirfd = s->config.dir_fd;
+  request.flags = s->config.exec_flags;
+  for (int i = 2; i < argc; ++i) request.argv.emplace_back(argv[i]);
+  for (char** e = envp; *e != nullptr; ++e) s->env.emplace_back(*e);
+  load::Verdict v = load::resolve_program(request, s->program);
+  if (v.ok()) v = load::open_images(s->program.fd.get(), s->images);
+  // It was there a moment ago; Linux, too, kills when a program vanishes behind the point of no return.
+  if (!v.ok()) die_late(v.why, v.error, SIGSEGV);
+  std::string message;
+  if (!choose_engine(*s, message)) die_late(message.c_str(), ENOEXEC, SIGKILL);
+  prepare(*s);
+  enter(s);
+}
+
+}  // namespace hpcvmm::deputy

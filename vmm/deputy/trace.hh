@@ -1,0 +1,15 @@
+// `launch --trace`: the table's formatter, written to the trace descriptor line by line.
+#pragma once
+
+#include <csignal>
+
+#include "vmm/deputy/dispatch.hh"
+
+namespace hpcvmm::deputy {
+
+bool tracing(const Task& t);
+/// A call's line is written when it returns, in one write(2), so that lines of threads and processes do not mix.
+void trace_call(const CallContext& c, sys::SysRet result);
+void trace_signal(const Task& t, const siginfo_t& info);
+
+}  // namespace hpcvmm::deputy

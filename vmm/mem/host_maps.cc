@@ -1,0 +1,113 @@
+#include "vmm/mem/host_maps.hh"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+namespace hpcvmm::mem {
+namespace {
+
+HostVdso g_host_vdso;  // NOLINT: written once at start
+
+/// Calls `each(begin, end, perms, name)` for every line of /proc/self/maps.
+template <class F> void each_mapping(F each) {
+  const int fd = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  std::array<char, 8192> buffer{};
+  std::size_t have = 0;
+  for (;;) {
+    const ssize_t n = ::read(fd, buffer.data() + have, buffer.size() - have);
+    if (n <= 0) break;
+    have += static_cast<std::size_t>(n);
+    char* line = buffer.data();
+    char* const limit = buffer.data() + have;
+    while (char* newline = static_cast<char*>(std::memchr(line, '\n', static_cast<std::size_t>(limit - line)))) {
+      *newline = 0;
+      char* p = nullptr;
+      const std::uint64_t begin = std::strtoull(line, &p, 16);
+      const std::uint64_t end = std::strtoull(p + 1, &p, 16);
+      const char* perms = p + 1;
+      const char* name = std::strpbrk(perms, "/[");
+      each(begin, end, perms, name != nullptr ? name : "");
+      line = newline + 1;
+    }
+    have = static_cast<std::size_t>(limit - line);
+    std::memmove(buffer.data(), line, have);
+  }
+  ::close(fd);
+}
+
+std::int64_t int80(std::uint32_t nr, const std::array<std::uint32_t, 6>& a) {
+  std::int64_t rc = nr;
+  // The red zone is stepped over.  ebp is the sixth argument and the frame pointer; older kernels zero r8-r11 on this entry.
+  asm volatile(
+      "lea -128(%%rsp), %%rsp\n\tpush %%rbp\n\tmov %[six], %%ebp\n\tint $0x80\n\tpop %%rbp\n\tlea 128(%%rsp), %%rsp"
+      : "+a"(rc)
+      : "b"(a[0]), "c"(a[1]), "d"(a[2]), "S"(a[3]), "D"(a[4]), [six] "r"(a[5])
+      : "memory", "r8", "r9", "r10", "r11");
+  // Addresses come back zero-extended, errors as a negative int.
+  const auto low = static_cast<std::int32_t>(rc);
+  return low < 0 && low >= -4095 ? low : static_cast<std::int64_t>(static_cast<std::uint32_t>(rc));
+}
+
+}  // namespace
+
+HostVdso find_host_vdso() {
+  HostVdso found;
+  each_mapping([&](std::uint64_t begin, std::uint64_t end, const char*, const char* name) {
+    if (std::strncmp(name, "[vvar", 5) != 0 && std::strcmp(name, "[vdso]") != 0) return;
+    if (found.begin == 0) found.begin = begin;
+    found.end = end;
+  });
+  g_host_vdso = found;
+  return found;
+}
+
+HostStack find_host_stack() {
+  HostStack found;
+  const auto here = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
+  each_mapping([&](std::uint64_t begin, std::uint64_t end, const char*, const char*) {
+    if (begin <= here && here < end) found = {begin, end};
+  });
+  return found;
+}
+
+bool touches_host_vdso(std::uint64_t begin, std::uint64_t bytes) {
+  return begin < g_host_vdso.end && begin + std::max<std::uint64_t>(bytes, 1) > g_host_vdso.begin;
+}
+
+void refresh_from_host(VmaList& list, std::uint64_t begin, std::uint64_t end) {
+  const VmaList before = list;
+  list.erase(begin, end);
+  each_mapping([&](std::uint64_t b, std::uint64_t e, const char* perms, const char* name) {
+    b = std::max(b, begin);
+    e = std::min(e, end);
+    if (b >= e) return;
+    Vma v;
+    const auto it = before.find(b);
+    if (it != before.end()) v = it->second;
+    v.end = e;
+    v.prot = (perms[0] == 'r' ? PROT_READ : 0U) | (perms[1] == 'w' ? PROT_WRITE : 0U) |
+             (perms[2] == 'x' ? PROT_EXEC : 0U);
+    v.shared = perms[3] == 's';
+    v.file = name[0] == '/';
+    list.insert(b, v);
+  });
+}
+
+std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd, std::uint32_t pages) {
+  return int80(192, {addr, len, static_cast<std::uint32_t>(prot), static_cast<std::uint32_t>(flags),
+                     static_cast<std::uint32_t>(fd), pages});
+}
+
+std::int64_t compat_mremap(std::uint32_t addr, std::uint32_t old_len, std::uint32_t new_len, int flags,
+                           std::uint32_t new_addr) {
+  return int80(163, {addr, old_len, new_len, static_cast<std::uint32_t>(flags), new_addr, 0});
+}
+
+}  // namespace hpcvmm::mem

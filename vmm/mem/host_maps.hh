@@ -1,0 +1,38 @@
+// What only the host kernel knows of this address space.
+#pragma once
+
+#include <cstdint>
+
+#include "vmm/mem/vma.hh"
+
+namespace hpcvmm::mem {
+
+/// The host's own [vvar] and [vdso]: the one thing of the VMM outside the zone.  libc has taken pointers into it at
+/// start, so it stays where the kernel put it, and the guest may not touch it.
+struct HostVdso {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+/// Finds it in /proc/self/maps; once, before the guest runs.
+HostVdso find_host_vdso();
+/// True if [begin, begin + bytes) overlaps it.
+bool touches_host_vdso(std::uint64_t begin, std::uint64_t bytes);
+
+/// The stack the kernel made for this process.
+struct HostStack {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+/// The mapping that contains the caller's stack frame; call it on main()'s stack.
+HostStack find_host_stack();
+
+/// Replaces the entries of `list` in [begin, end) by what /proc/self/maps says.
+void refresh_from_host(VmaList& list, std::uint64_t begin, std::uint64_t end);
+
+/// mmap2(2) and mremap(2) through the 32-bit entry.  Return the address or -errno.  Need IA32 emulation in the host
+/// kernel, as IA32 guests do.
+std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd, std::uint32_t pages);
+std::int64_t compat_mremap(std::uint32_t addr, std::uint32_t old_len, std::uint32_t new_len, int flags,
+                           std::uint32_t new_addr);
+
+}  // namespace hpcvmm::mem

@@ -1,0 +1,75 @@
+// One guest address space: the mmap family, faults, and the order of edits that keeps vCPUs from seeing stale rights.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "hpcvmm/base/cpu.hh"
+#include "hpcvmm/base/layout.hh"
+#include "vmm/engine/engine.hh"
+#include "vmm/mem/lock.hh"
+#include "vmm/mem/vma.hh"
+#include "vmm/sys/row.hh"
+
+namespace hpcvmm::mem {
+
+/// What the guest's touch of an address means.
+enum class Touch : std::uint8_t {
+  Retry,   // translations were made: run on
+  MapErr,  // SIGSEGV, SEGV_MAPERR
+  AccErr,  // SIGSEGV, SEGV_ACCERR
+  BusErr,  // SIGBUS, BUS_ADRERR: the file ends before this page
+  NoMemory,
+};
+
+/// Threads: functions lock by themselves, unless their name ends in _locked.  Shared by all tasks of a CLONE_VM group,
+/// vfork children included.
+class Mm {
+ public:
+  explicit Mm(std::unique_ptr<engine::Engine> e) : engine_(std::move(e)) {}
+
+  engine::Engine& engine() { return *engine_; }
+  Lock& lock() { return lock_; }
+
+  // The mmap family, with the arguments and results of the manual pages (section 2); `abi` says where a mapping
+  // without an address may lie.  None of them lets the guest touch the VMM's zone: it is ENOMEM/EINVAL there, like an
+  // address above TASK_SIZE.
+  sys::SysRet map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd, std::uint64_t off);
+  sys::SysRet unmap(std::uint64_t addr, std::uint64_t len);
+  sys::SysRet protect(std::uint64_t addr, std::uint64_t len, int prot);
+  sys::SysRet remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64_t new_len, int flags,
+                    std::uint64_t new_addr);
+  sys::SysRet advise(std::uint64_t addr, std::uint64_t len, int advice);
+  sys::SysRet brk(std::uint64_t addr);
+  sys::SysRet attach_shm(Abi abi, int id, std::uint64_t addr, int flags);
+  sys::SysRet detach_shm(std::uint64_t addr);
+
+  /// The guest touched `addr` and its page tables had no translation (or one without the right).
+  Touch touch(std::uint64_t addr, bool write, bool exec);
+  /// The host could not back a page the guest may touch, because a file got shorter: forgets the translations of
+  /// file mappings, so that the guest's own #PF tells the address next time.
+  void drop_file_translations();
+
+  /// Records a mapping the host made by itself (initial stack, AIO ring).
+  void adopt(std::uint64_t begin, const Vma& v);
+  void set_brk(std::uint64_t start) { brk_start_ = brk_ = page_up(start); }
+  [[nodiscard]] std::uint64_t brk_start() const { return brk_start_; }
+  [[nodiscard]] std::uint64_t brk_end() const { return brk_; }
+  [[nodiscard]] const VmaList& vmas_locked() const { return vmas_; }
+  /// End of the window for `abi`.
+  static std::uint64_t task_size(Abi abi) { return abi == Abi::Ia32 ? kTaskSize32 : kTaskSize64; }
+
+ private:
+  [[nodiscard]] bool allowed(std::uint64_t addr, std::uint64_t len) const;
+  void note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, int fd);
+  Touch stack_touch(std::uint64_t addr);
+  static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
+
+  std::unique_ptr<engine::Engine> engine_;
+  Lock lock_;
+  VmaList vmas_;
+  std::uint64_t brk_start_ = 0;
+  std::uint64_t brk_ = 0;
+};
+
+}  // namespace hpcvmm::mem
