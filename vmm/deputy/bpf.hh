@@ -26,13 +26,14 @@ static_assert(sizeof(Data) == 64);
 
 inline constexpr std::size_t kMaxInsns = 4096;
 
-/// True if Linux would accept the program as a seccomp filter: known instructions only, every jump forward and
-/// inside, aligned loads inside Data, no memory word read before it is written, a return at the end.
-/// Source: Documentation/networking/filter.rst, seccomp(2); net/core/filter.c and kernel/seccomp.c for the rules.
-/// At most kMaxInsns instructions.  Any thread.
+/// True if Linux would accept the program as a seccomp filter: known instructions only, every jump forward
+/// and inside, aligned loads inside Data, no memory word read before it is written, a return at the end.
+/// Source: Documentation/networking/filter.rst, seccomp(2); net/core/filter.c and kernel/seccomp.c for the
+/// rules. At most kMaxInsns instructions.  Any thread.
 bool valid(std::span<const Insn> program);
 
-/// Runs a valid program; returns its SECCOMP_RET_* word.  Division by zero returns 0 (SECCOMP_RET_KILL_THREAD).
+/// Runs a valid program; returns its SECCOMP_RET_* word.  Division by zero returns 0
+/// (SECCOMP_RET_KILL_THREAD).
 std::uint32_t run(std::span<const Insn> program, const Data& data);
 
 }  // namespace hpcvmm::deputy::bpf

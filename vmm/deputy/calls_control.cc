@@ -120,8 +120,8 @@ SysRet call_prctl(const CallContext& c) {
     case PR_SET_SECCOMP: return set_seccomp(c);
     case PR_GET_SECCOMP: return SysRet::ok(seccomp_mode(c.task));
     case PR_SET_VMA: return name_mapping(c);
-    // The addresses it names are those of the guest already, set by the deputy; changing the executable would need
-    // the VMM to be unmapped.
+    // The addresses it names are those of the guest already, set by the deputy; changing the executable would
+    // need the VMM to be unmapped.
     case PR_SET_MM: return SysRet::fail(EPERM);
     // The host's RDTSC cannot be made to fault in a micro-VM alone; leaving it on can be had.
     case PR_SET_TSC: return c.arg(1) == PR_TSC_ENABLE ? SysRet::ok() : SysRet::fail(EINVAL);

@@ -50,7 +50,8 @@ bool drops(ProcDir dir, const char* name) {
 }
 
 /// Squeezes out what the guest must not see.  Returns the bytes left, or -EFAULT.
-std::int64_t filter_entries(std::uint64_t buffer, std::size_t bytes, const DirentLayout& layout, ProcDir dir) {
+std::int64_t filter_entries(std::uint64_t buffer, std::size_t bytes, const DirentLayout& layout,
+                            ProcDir dir) {
   std::vector<char> all(bytes);
   if (!mem::copy_in(all.data(), buffer, bytes)) return -EFAULT;
   std::size_t kept = 0;
@@ -79,7 +80,8 @@ SysRet list_directory(const CallContext& c, const DirentLayout& layout) {
     const ProcDir dir = proc_directory(c.as_int(0));
     if (dir == ProcDir::Other) return rc;
     const std::int64_t kept = filter_entries(c.arg(1), static_cast<std::size_t>(rc.value()), layout, dir);
-    // Nothing left would say "end of directory".  Going on is repeatable: what was passed over stays invisible.
+    // Nothing left would say "end of directory".  Going on is repeatable: what was passed over stays
+    // invisible.
     if (kept != 0) return SysRet::raw(kept);
   }
 }

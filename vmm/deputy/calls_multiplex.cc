@@ -30,11 +30,11 @@ struct SocketCall {
 };
 // By number, from 1.  Source: linux/net.h.  accept, send and recv are their larger sisters with zeros.
 constexpr SocketCall kSocketCalls[] = {
-    {Call::socket, 3},     {Call::bind, 3},        {Call::connect, 3},     {Call::listen, 2},
-    {Call::accept4, 3},    {Call::getsockname, 3}, {Call::getpeername, 3}, {Call::socketpair, 4},
-    {Call::sendto, 4},     {Call::recvfrom, 4},    {Call::sendto, 6},      {Call::recvfrom, 6},
-    {Call::shutdown, 2},   {Call::setsockopt, 5},  {Call::getsockopt, 5},  {Call::sendmsg, 3},
-    {Call::recvmsg, 3},    {Call::accept4, 4},     {Call::recvmmsg, 5},    {Call::sendmmsg, 4},
+    {Call::socket, 3},   {Call::bind, 3},        {Call::connect, 3},     {Call::listen, 2},
+    {Call::accept4, 3},  {Call::getsockname, 3}, {Call::getpeername, 3}, {Call::socketpair, 4},
+    {Call::sendto, 4},   {Call::recvfrom, 4},    {Call::sendto, 6},      {Call::recvfrom, 6},
+    {Call::shutdown, 2}, {Call::setsockopt, 5},  {Call::getsockopt, 5},  {Call::sendmsg, 3},
+    {Call::recvmsg, 3},  {Call::accept4, 4},     {Call::recvmmsg, 5},    {Call::sendmmsg, 4},
 };
 
 // Operations of ipc(2).  Source: linux/ipc.h.
@@ -67,8 +67,9 @@ SysRet call_ipc(const CallContext& c) {
     return SysRet::ok();
   }
   if (operation == kShmDt) return run_row(c.task, Call::shmdt, {pointer, 0, 0, 0, 0, 0});
-  // The rest needs nothing of the VMM: 32-bit words cannot name its memory, and no descriptor is among them.  The
-  // kernel's own unpacking knows the old layouts of *ctl and the two shapes of msgrcv, which no other entry has.
+  // The rest needs nothing of the VMM: 32-bit words cannot name its memory, and no descriptor is among them.
+  // The kernel's own unpacking knows the old layouts of *ctl and the two shapes of msgrcv, which no other
+  // entry has.
   return pass(c);
 }
 

@@ -25,8 +25,9 @@ namespace hpcvmm::deputy {
 
 using sys::SysRet;
 
-/// One installed filter (or strict mode) on top of the earlier ones.  Never changed once installed: a thread may be
-/// walking the chain while another one puts a new head on it, and a forked child goes on with what it got.
+/// One installed filter (or strict mode) on top of the earlier ones.  Never changed once installed: a thread
+/// may be walking the chain while another one puts a new head on it, and a forked child goes on with what it
+/// got.
 struct SeccompState {
   bool strict = false;
   std::vector<bpf::Insn> program;
@@ -131,7 +132,8 @@ SysRet push(const CallContext& c, std::shared_ptr<SeccompState> head) {
   if (p.seccomp != nullptr && p.seccomp->strict != head->strict) return SysRet::fail(EINVAL);
   if (head->strict && p.seccomp != nullptr) return SysRet::ok();
   std::size_t length = head->program.size();
-  for (const SeccompState* s = p.seccomp.get(); s != nullptr; s = s->earlier.get()) length += s->program.size() + 4;
+  for (const SeccompState* s = p.seccomp.get(); s != nullptr; s = s->earlier.get())
+    length += s->program.size() + 4;
   if (length > kMostOnPath) return SysRet::fail(ENOMEM);
   head->earlier = p.seccomp;
   // The old head lives on in the new one, so a reader in another thread holds something valid either way.
@@ -178,7 +180,8 @@ SysRet action_available(std::uint64_t at) {
 }
 
 SysRet notification_sizes(std::uint64_t at) {
-  const std::array<std::uint16_t, 3> sizes{sizeof(seccomp_notif), sizeof(seccomp_notif_resp), sizeof(bpf::Data)};
+  const std::array<std::uint16_t, 3> sizes{sizeof(seccomp_notif), sizeof(seccomp_notif_resp),
+                                           sizeof(bpf::Data)};
   return mem::put(at, sizes) ? SysRet::ok() : SysRet::fail(EFAULT);
 }
 
@@ -238,7 +241,8 @@ std::string seccomp_encode(const SeccompState& state) {
   if (state.strict) return text + "s;";
   constexpr char kDigits[] = "0123456789abcdef";
   for (const bpf::Insn& i : state.program) {
-    const std::uint64_t packed = std::uint64_t{i.code} << 48 | std::uint64_t{i.jt} << 40 | std::uint64_t{i.jf} << 32 | i.k;
+    const std::uint64_t packed =
+        std::uint64_t{i.code} << 48 | std::uint64_t{i.jt} << 40 | std::uint64_t{i.jf} << 32 | i.k;
     for (int shift = 60; shift >= 0; shift -= 4) text += kDigits[packed >> shift & 15U];
   }
   return text + ';';
@@ -259,7 +263,8 @@ std::shared_ptr<SeccompState> seccomp_decode(std::string_view text) {
       const std::string_view digits = one.substr(at, 16);
       const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), packed, 16);
       if (error != std::errc{} || stop != digits.data() + 16) return nullptr;
-      next->program.push_back({static_cast<std::uint16_t>(packed >> 48), static_cast<std::uint8_t>(packed >> 40),
+      next->program.push_back({static_cast<std::uint16_t>(packed >> 48),
+                               static_cast<std::uint8_t>(packed >> 40),
                                static_cast<std::uint8_t>(packed >> 32), static_cast<std::uint32_t>(packed)});
     }
     if (!next->strict && !bpf::valid(next->program)) return nullptr;

@@ -1,0 +1,45 @@
+// Names and texts of /proc: parsing and filtering.  Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace hpcvmm::deputy::proc_text {
+
+enum class What : std::uint8_t { Other, Exe, Fd };
+struct Name {
+  What what = What::Other;
+  std::int64_t pid = 0;  // 0: the caller itself
+  int fd = -1;           // of What::Fd
+};
+
+/// Cheap: can this absolute path mean anything to parse_name()?
+bool is_candidate(std::string_view path);
+/// Reads /proc/{self,thread-self,PID}[/task/TID]/{exe,fd/N,fdinfo/N} and /dev/fd/N.  Empty components and "."
+/// count for nothing; a path with ".." is Other.
+Name parse_name(std::string_view path);
+/// maps, smaps, smaps_rollup, numa_maps.
+bool is_maps_file(std::string_view file);
+
+struct Range {
+  std::uint64_t begin = 0, end = 0;
+};
+/// "begin-end" in lower-case hex at the beginning of `text`.
+bool parse_range(std::string_view text, Range& range);
+
+/// What the guest shall see.
+struct View {
+  std::uint64_t vdso = 0;  // address of its vDSO image, 0: none; the page before is [vvar]
+  std::uint64_t brk_begin = 0, brk_end = 0;
+  bool ia32 = false;  // Linux shows such a program no [vsyscall]
+  bool (*is_vmm)(std::uint64_t begin, std::uint64_t end) = nullptr;
+};
+
+/// Each takes the host's text and returns the guest's.
+std::string filter_maps(std::string_view host, const View& view);  // maps and smaps
+std::string filter_numa_maps(std::string_view host, const View& view);
+/// `smaps` is the host's, for what must be subtracted.
+std::string filter_rollup(std::string_view host, std::string_view smaps, const View& view);
+
+}  // namespace hpcvmm::deputy::proc_text
