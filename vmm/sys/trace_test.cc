@@ -79,7 +79,7 @@ TEST(Trace, MemoryCallsAreHex) {
 TEST(Trace, Restarts) {
   EXPECT_EQ(
       line(Call::wait4, {~0ULL, 0, 0, 0}, SysRet::restart()),
-      "wait4(-1, NULL, 0, NULL)                = ? ERESTARTSYS (To be restarted if SA_RESTART is set)");  // (s)
+      "wait4(-1, NULL, 0, NULL)                = ? ERESTARTSYS (To be restarted if SA_RESTART is set)");
   EXPECT_EQ(
       line(Call::pause, {}, SysRet::restart()),
       "pause()                                 = ? ERESTARTNOHAND (To be restarted if no handler)");  // (s)
@@ -153,10 +153,10 @@ TEST(Trace, Commands) {
   EXPECT_EQ(line(Call::fcntl, {1, F_SETFD, FD_CLOEXEC}, SysRet::ok()),
             "fcntl(1, F_SETFD, FD_CLOEXEC)           = 0");
   EXPECT_EQ(line(Call::fcntl, {1, F_GETFL}, SysRet::ok(0x8002)),
-            "fcntl(1, F_GETFL)                       = 0x8002 (flags O_RDWR|O_LARGEFILE)");  // (s)
+            "fcntl(1, F_GETFL)                       = 0x8002 (flags O_RDWR|O_LARGEFILE)");
   const std::uint16_t size[4] = {24, 80, 0, 0};
   EXPECT_EQ(line(Call::ioctl, {1, 0x5413, word(size)}, SysRet::ok()),
-            "ioctl(1, TIOCGWINSZ, {ws_row=24, ws_col=80, ws_xpixel=0, ws_ypixel=0}) = 0");  // (s)
+            "ioctl(1, TIOCGWINSZ, {ws_row=24, ws_col=80, ws_xpixel=0, ws_ypixel=0}) = 0");
   EXPECT_EQ(line(Call::futex, {0x1000, 129, 1, 0x55, 0x66}, SysRet::ok(1)),
             "futex(0x1000, FUTEX_WAKE_PRIVATE, 1)    = 1");  // (s)
   EXPECT_EQ(line(Call::clone, {0x01200011, 0, 0, 0x7000, 0}, SysRet::ok(9)),
