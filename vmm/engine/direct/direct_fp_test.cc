@@ -45,6 +45,7 @@ TEST(DirectFp, FreshStateIsInitState) {
 }
 
 TEST(DirectFp, SetGetAndSurviveARun) {
+  HPCVMM_NEEDS_AVX2();
   auto vcpu = new_vcpu();
   FpState fp;
   vcpu->get_fp(fp);
@@ -67,6 +68,7 @@ TEST(DirectFp, SetGetAndSurviveARun) {
 }
 
 TEST(DirectFp, StateMovesToAnotherVcpu) {
+  HPCVMM_NEEDS_AVX2();
   auto first = new_vcpu();
   prepare(*first, g64_check_loop, false, 1);
   EXPECT_TRUE(is_done(run_guest(*first), *first));

@@ -72,6 +72,7 @@ TEST(Direct, SyscallLeavesWithAllRegisters) {
 }
 
 TEST(Direct, Ia32SyscallLeavesWithAllRegisters) {
+  HPCVMM_NEEDS_IA32();
   auto vcpu = new_vcpu();
   prepare(*vcpu, g32_syscall, true, 0);
   vcpu->regs().rax = 20;
@@ -99,8 +100,9 @@ TEST(Direct, Int80From64BitCodeIsAnIa32Entry) {
 }
 
 TEST(Direct, LoopsOfBothAbis) {
+  HPCVMM_NEEDS_AVX2();
   auto vcpu = new_vcpu();
-  for (const bool compat : {false, true}) {
+  for (const bool compat : compat_values()) {
     prepare(*vcpu, compat ? g32_getppid_loop : g64_getppid_loop, compat, 5000);
     const Outcome out = run_guest(*vcpu);
     EXPECT_TRUE(is_done(out, *vcpu)) << compat << " left " << data_word(0x100);
@@ -111,9 +113,10 @@ TEST(Direct, LoopsOfBothAbis) {
 }
 
 TEST(Direct, LoopsWithoutFsgsbaseInstructions) {
+  HPCVMM_NEEDS_AVX2();
   const std::uint8_t saved = std::exchange(direct_have_fsgsbase, std::uint8_t{0});
   auto vcpu = new_vcpu();
-  for (const bool compat : {false, true}) {
+  for (const bool compat : compat_values()) {
     prepare(*vcpu, compat ? g32_getppid_loop : g64_getppid_loop, compat, 2000);
     EXPECT_TRUE(is_done(run_guest(*vcpu), *vcpu)) << compat;
     prepare(*vcpu, compat ? g32_check_loop : g64_check_loop, compat, 100);
@@ -201,6 +204,7 @@ TEST(Direct, SingleStepTrapsBehindTheInstruction) {
 }
 
 TEST(Direct, Ia32PageFault) {
+  HPCVMM_NEEDS_IA32();
   auto vcpu = new_vcpu();
   prepare(*vcpu, g32_read, true, 0);
   vcpu->regs().rdi = 0xfff0'0000;
@@ -238,6 +242,7 @@ TEST(Direct, UnknownSelectorsBecomeNull) {
 }
 
 TEST(Direct, TlsFollowsTheVcpuNotTheThread) {
+  HPCVMM_NEEDS_IA32();
   auto first = new_vcpu();
   auto second = new_vcpu();
   prepare(*first, g32_getppid_loop, true, 3);
@@ -250,6 +255,7 @@ TEST(Direct, TlsFollowsTheVcpuNotTheThread) {
 }
 
 TEST(Direct, GsBaseOf64BitCodeStaysOutOf32BitCode) {
+  HPCVMM_NEEDS_IA32();
   auto wide = new_vcpu();
   auto narrow = new_vcpu();
   prepare(*narrow, g32_getppid_loop, true, 3);
@@ -279,6 +285,7 @@ TEST(Direct, VmmFsIsThereInEverySignalHandler) {
 }
 
 TEST(Direct, RecycledVcpuStartsFresh) {
+  HPCVMM_NEEDS_AVX2();
   auto vcpu = new_vcpu();
   Vcpu* const address = vcpu.get();
   prepare(*vcpu, g64_check_loop, false, 1);
@@ -309,7 +316,7 @@ void fork_at_100(std::uint64_t calls, Vcpu& vcpu) {
 }
 
 TEST(Direct, ForkInTheMiddle) {
-  for (const bool compat : {false, true}) {
+  for (const bool compat : compat_values()) {
     const std::int64_t me = host_call(SYS_getpid);
     auto vcpu = new_vcpu();
     prepare(*vcpu, compat ? g32_getppid_loop : g64_getppid_loop, compat, 500);
@@ -332,7 +339,7 @@ int vfork_body(void* arg) {
 
 TEST(Direct, VforkChildRunsTheParentsVcpu) {
   static std::array<char, 64 * 1024> stack;
-  for (const bool compat : {false, true}) {
+  for (const bool compat : compat_values()) {
     auto vcpu = new_vcpu();
     prepare(*vcpu, compat ? g32_getppid_loop : g64_getppid_loop, compat, 100);
     const int child =
@@ -389,7 +396,7 @@ TEST(Direct, SecondEngineAndMissingAllocatorAreRefused) {
 
 /// Printed, not asserted: the machine may be busy.
 TEST(Direct, TimeOfASystemCall) {
-  for (const bool compat : {false, true}) {
+  for (const bool compat : compat_values()) {
     double best = 1e9;
     for (int round = 0; round < 60; ++round) {
       auto vcpu = new_vcpu();

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "hpcvmm/base/layout.hh"
+#include "vmm/mem/arena.hh"
 
 namespace hpcvmm::engine::direct::test {
 namespace {
@@ -24,13 +25,6 @@ void* map_fixed(std::uint64_t at, std::size_t bytes, int prot) {
     std::abort();
   }
   return p;
-}
-
-void* arena_alloc(std::size_t bytes, std::size_t align) {
-  static char* next = static_cast<char*>(map_fixed(kArenaBegin, 16 << 20, PROT_READ | PROT_WRITE));
-  const auto at = (reinterpret_cast<std::uint64_t>(next) + align - 1) & ~(align - 1);
-  next = reinterpret_cast<char*>(at + bytes);
-  return reinterpret_cast<void*>(at);
 }
 
 void map_guest() {
@@ -53,7 +47,9 @@ constexpr std::uint64_t descriptor(std::uint64_t base) {
 Engine& engine() {
   static std::unique_ptr<Engine> the_engine = [] {
     map_guest();
-    auto made = make_direct_engine({.alloc = arena_alloc, .ia32 = true});
+    auto made = make_direct_engine(
+        {.alloc = [](std::size_t bytes, std::size_t align) { return mem::arena_map(bytes, align); },
+         .ia32 = compat_values().size() > 1});
     if (!made) {
       std::fprintf(stderr, "make_direct_engine: %s: %s\n", made.error().op, std::strerror(made.error().code));
       std::abort();
@@ -61,6 +57,12 @@ Engine& engine() {
     return *std::move(made);
   }();
   return *the_engine;
+}
+
+const std::vector<bool>& compat_values() {
+  static const std::vector<bool> kValues =
+      supports_ia32() ? std::vector<bool>{false, true} : std::vector<bool>{false};
+  return kValues;
 }
 
 void prepare(Vcpu& vcpu, const char* label, bool compat, std::uint64_t iterations) {

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "hpcvmm/base/cpu.hh"
 #include "vmm/engine/direct/direct.hh"
@@ -20,6 +21,12 @@ extern const char g64_spin[], g64_divide[], g64_ud2[], g64_int3[], g64_hlt[], g6
     g64_jump[];
 extern const char g32_syscall[], g32_call_loop[], g32_check_loop[], g32_getppid_loop[], g32_read[];
 }
+
+/// The check loop of 64-bit code compares YMM registers.
+#define HPCVMM_NEEDS_AVX2() \
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "this CPU has no AVX2"
+#define HPCVMM_NEEDS_IA32() \
+  if (compat_values().size() < 2) GTEST_SKIP() << "this kernel runs no 32-bit code"
 
 namespace hpcvmm::engine::direct::test {
 
@@ -41,6 +48,9 @@ inline volatile std::uint64_t& data_word(std::uint64_t offset) {
 
 /// The engine of the test process, made once.  Maps the guest's memory.
 Engine& engine();
+
+/// {false, true}, or {false} where the kernel has no IA32 emulation: what tests of both ABIs loop over.
+const std::vector<bool>& compat_values();
 
 /// Sets rip and, for 64-bit code, fs/gs base; for 32-bit code selectors and TLS entries.  Registers get the
 /// values that the check loops expect, and `iterations` is stored for them.

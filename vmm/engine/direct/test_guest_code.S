@@ -232,11 +232,13 @@ GUEST(g32_read)
 
         .code64
 guest_code_end:
-/* GoogleTest's death tests bring glibc's fork(), which calls these two when they are there: at the image's address a
- * call to an absent weak symbol does not fit 32 bits (see cmake/fixed_image_start.c). */
+/* GoogleTest's death tests (not used here) bring glibc's fork(), which calls these when they are there: at the image's
+ * address a call to an absent weak symbol does not fit 32 bits (see cmake/fixed_image_start.c). */
         .text
-        .weak __mq_notify_fork_subprocess, __timer_fork_subprocess
-__mq_notify_fork_subprocess:
-__timer_fork_subprocess:
+        .irp name, __mq_notify_fork_subprocess, __timer_fork_subprocess, __malloc_fork_lock_parent, \
+             __malloc_fork_unlock_parent, __malloc_fork_unlock_child
+        .weak \name
+\name:
+        .endr
         ret
         .section .note.GNU-stack, "", @progbits
