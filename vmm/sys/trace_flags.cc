@@ -396,7 +396,7 @@ void put_open(std::string& out, std::uint64_t v) {
 }
 
 void put_futex_op(std::string& out, std::uint64_t v) {
-  put_one(out, kFutexOp, v & FUTEX_CMD_MASK & 0xffff'ffffU, "FUTEX_???");
+  put_one(out, kFutexOp, v & static_cast<std::uint32_t>(FUTEX_CMD_MASK), "FUTEX_???");
   if ((v & FUTEX_PRIVATE_FLAG) != 0) out += "_PRIVATE";
   if ((v & FUTEX_CLOCK_REALTIME) != 0) out += "|FUTEX_CLOCK_REALTIME";
 }

@@ -77,9 +77,8 @@ TEST(Trace, MemoryCallsAreHex) {
 }
 
 TEST(Trace, Restarts) {
-  EXPECT_EQ(
-      line(Call::wait4, {~0ULL, 0, 0, 0}, SysRet::restart()),
-      "wait4(-1, NULL, 0, NULL)                = ? ERESTARTSYS (To be restarted if SA_RESTART is set)");
+  EXPECT_EQ(line(Call::wait4, {~0ULL, 0, 0, 0}, SysRet::restart()),
+            "wait4(-1, NULL, 0, NULL)                = ? ERESTARTSYS (To be restarted if SA_RESTART is set)");
   EXPECT_EQ(
       line(Call::pause, {}, SysRet::restart()),
       "pause()                                 = ? ERESTARTNOHAND (To be restarted if no handler)");  // (s)
