@@ -54,8 +54,9 @@ def wait_status(pid, timeout):
 class Run:
     """One run of a command in a fresh current folder: what it wrote and how it ended."""
 
-    def __init__(self, label, command, work, timeout):
+    def __init__(self, label, command, work, timeout, extra=None):
         self.label, self.command = label, command
+        started = time.monotonic()
         folder = work / label
         shutil.rmtree(folder, ignore_errors=True)
         # The current folder has the same name in every run: programs print it.
@@ -67,12 +68,13 @@ class Run:
             # A session of its own: job control tests see the same picture every time, and a run that hangs can be
             # ended together with what it started.
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd,
-                                     env=dict(ENVIRONMENT, PWD=str(cwd)), start_new_session=True)
+                                     env=dict(ENVIRONMENT, PWD=str(cwd), **(extra or {})), start_new_session=True)
             self.status = wait_status(child.pid, timeout)
             if self.status is None:
                 end_session(child.pid)
                 os.waitpid(child.pid, 0)
             child.returncode = 0  # reaped above, subprocess need not look for it
+        self.seconds = time.monotonic() - started
         self.end = "timeout" if self.status is None else end_of(self.status)
         self.stdout = (folder / "stdout").read_bytes()
         self.stderr = (folder / "stderr").read_bytes()
