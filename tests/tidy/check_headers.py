@@ -10,6 +10,8 @@ import sys
 
 FLAGS = ["-std=c++20", "-D_GNU_SOURCE", '-DHPCVMM_VERSION="0"', "-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused", "-x",
          "c++"]
+# Names that a target defines for its tests.
+FLAGS += ['-DHPCVMM_LOAD_GUESTS=""']
 
 
 def main():
