@@ -14,7 +14,8 @@ static void leave(int sig, siginfo_t* info, void* context) {
   (void)sig;
   last = *info;
   const ucontext_t* where = context;
-  trap_error = (long)where->uc_mcontext.gregs[REG_ERR];
+  // Without bit 0: whether the entry was present depends on what the kernel has resident.
+  trap_error = (long)where->uc_mcontext.gregs[REG_ERR] & ~1L;
   siglongjmp(escape, 1);
 }
 

@@ -63,7 +63,8 @@ class Case:
     def command(self, launch):
         if "python" in self.program:
             tests = self.program.get("tests", self.program["python"])
-            return launch + ["/usr/bin/python3", str(HERE / "python_tests.py")] + tests
+            without = [word for text in self.program.get("without", []) for word in ("--without", text)]
+            return launch + ["/usr/bin/python3", str(HERE / "python_tests.py")] + without + tests
         if "image" in self.program:
             inside = ["/bin/sh", "-c", self.program["script"]]
             if not launch:
