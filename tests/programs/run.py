@@ -68,7 +68,9 @@ class Case:
         if "image" in self.program:
             inside = ["/bin/sh", "-c", self.program["script"]]
             if not launch:
-                return ["chroot", self.environment["IMAGE"]] + inside
+                # With /proc and /dev, as --image has them; in a mount namespace, so that nothing stays mounted.
+                enter = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
+                return ["unshare", "-m", "/bin/sh", "-c", enter, self.environment["IMAGE"]] + inside
             return launch[:-1] + ["--image", self.environment["IMAGE"], "--"] + inside
         return launch + ["/bin/bash", "-ec", self.program["script"]]
 
