@@ -42,6 +42,7 @@ struct DirentLayout {
 constexpr DirentLayout kDirent64{16, 19};  // both ABIs
 constexpr DirentLayout kOldX64{16, 18};
 constexpr DirentLayout kOldIa32{8, 10};
+constexpr std::size_t kReaddirName = 10;  // readdir(2) of IA32: one entry a call, its name's length at 8
 
 bool drops(ProcDir dir, const char* name) {
   if (dir == ProcDir::MapFiles) return names_vmm_mapping(name);
@@ -83,6 +84,19 @@ SysRet list_directory(const CallContext& c, const DirentLayout& layout) {
     // Nothing left would say "end of directory".  Going on is repeatable: what was passed over stays
     // invisible.
     if (kept != 0) return SysRet::raw(kept);
+  }
+}
+
+SysRet read_one_entry(const CallContext& c) {
+  if (is_hidden(c.as_int(0))) return SysRet::fail(EBADF);
+  for (;;) {
+    const SysRet rc = pass(c);
+    if (rc.is_restart() || rc.value() <= 0) return rc;
+    const ProcDir dir = proc_directory(c.as_int(0));
+    if (dir == ProcDir::Other) return rc;
+    std::array<char, 64> name{};
+    const std::ptrdiff_t n = mem::copy_in_string(name.data(), c.arg(1) + kReaddirName, name.size());
+    if (n < 0 || static_cast<std::size_t>(n) == name.size() || !drops(dir, name.data())) return rc;
   }
 }
 
@@ -129,6 +143,7 @@ SysRet call_dup3(const CallContext& c) {
 }
 
 SysRet call_getdents(const CallContext& c) {
+  if (c.row.call == sys::Call::readdir) return read_one_entry(c);
   return list_directory(c, c.abi == Abi::X64 ? kOldX64 : kOldIa32);
 }
 

@@ -43,10 +43,10 @@ constexpr Binding kBindings[] = {
     B(seccomp, seccomp), B(socketcall, socketcall), B(ipc, ipc),
     B(execve, execve), B(execveat, execveat),
     B(close, close), B(close_range, close_range), B(dup2, dup2), B(dup3, dup3), B(getdents, getdents),
-    B(getdents64, getdents64),
-    B(open, open), B(openat, openat), B(openat2, openat2), B(readlink, readlink), B(readlinkat, readlinkat),
+    B(getdents64, getdents64), B(readdir, getdents),
+    B(open, open), B(creat, open), B(openat, openat), B(openat2, openat2), B(readlink, readlink), B(readlinkat, readlinkat),
     B(stat, path_first), B(lstat, path_first), B(stat64, path_first), B(lstat64, path_first),
-    B(access, path_first), B(fstatat64, path_second), B(newfstatat, path_second), B(statx, path_second),
+    B(access, path_first), B(oldstat, path_first), B(oldlstat, path_first), B(fstatat64, path_second), B(newfstatat, path_second), B(statx, path_second),
     B(faccessat, path_second), B(faccessat2, path_second),
 #undef B
 };
@@ -102,6 +102,7 @@ void do_syscall(Task& t, Abi abi) {
   SysRet result = SysRet::fail(ENOSYS);
   if (row != nullptr) {
     const CallContext c{t, *row, abi, args};
+    if (tracing(t) && (row->call == Call::exit || row->call == Call::exit_group)) trace_departure(c);
     result = run_call(c);
     if (tracing(t)) trace_call(c, result);
   }
