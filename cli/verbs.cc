@@ -132,7 +132,23 @@ void enter_image(const std::string& image) {
   if (::chroot(dir.c_str()) != 0 || ::chdir("/") != 0) fail("--image " + image + ": chroot: " + std::strerror(errno));
 }
 
-int print_syscalls(bool json, const std::string& abi) { static_cast<void>(json); static_cast<void>(abi); return 0; }
+int print_syscalls(bool json, const std::string& abi) {
+  const sys::Column column = abi == "x86-64" ? sys::Column::X64 : abi == "ia32" ? sys::Column::Ia32 : sys::Column::Both;
+  const std::string text = json ? sys::support_json(column) : sys::support_text(column);
+  std::fputs(text.c_str(), stdout);
+  return std::ferror(stdout) != 0 ? 1 : 0;
+}
+
+/// A number is a port, anything else a path.
+void set_gdb(const std::string& where, Options& o) {
+  if (where.find_first_not_of("0123456789") != std::string::npos) {
+    o.gdb_path = where;
+    return;
+  }
+  const unsigned long port = std::strtoul(where.c_str(), nullptr, 10);
+  if (port == 0 || port > 65535) fail("--gdb " + where + ": a port is 1 to 65535; or give the path of a socket with a slash in it");
+  o.gdb_port = static_cast<std::uint16_t>(port);
+}
 
 int do_launch(LaunchArgs& a, char** envp) {
   LaunchRequest request;
@@ -140,6 +156,7 @@ int do_launch(LaunchArgs& a, char** envp) {
   o.engine = a.engine == "kvm" ? Options::Choice::Kvm : a.engine == "direct" ? Options::Choice::Direct : Options::Choice::Auto;
   o.verbose = a.verbose;
   o.cpus = a.cpus;
+  if (!a.gdb.empty()) set_gdb(a.gdb, o);
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
   request.env = environment(a, envp);

@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/debug.hh"
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
@@ -97,6 +98,7 @@ int set_tls_area(engine::Vcpu& v, std::uint64_t at, bool pick_free) {
 
 void drop_task(Task& t) {
   const mem::LockGuard guard(t.process->lock);
+  if (t.debug != nullptr) debug_detach(t);
   std::erase(t.process->tasks, &t);
   Counters& e = t.process->ended;
   e.syscalls += t.count.syscalls;
@@ -109,6 +111,7 @@ struct ThreadStart {
   Task* task;
   std::uint64_t flags, child_tid, mask;
   std::atomic<std::uint32_t> tid{0};
+  bool debugged;
 };
 
 void wake(std::atomic<std::uint32_t>& word_) { raw_call(SYS_futex, word(&word_), 129 /* WAKE_PRIVATE */, 1); }
@@ -135,6 +138,7 @@ void* thread_main(void* arg) {
   start->tid.store(static_cast<std::uint32_t>(t->tid), std::memory_order_release);
   wake(start->tid);  // `start` may be gone from here on
   set_guest_mask(*t, mask);
+  if (start->debugged) debug_attach(*t);
   run_task(*t);
   void* const stack = t->stack;
   const int tid = t->tid;
@@ -152,7 +156,7 @@ SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, st
   pthread_attr_setstack(&attr, stack.base, stack.bytes);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   fresh->stack = stack.base;
-  ThreadStart start{fresh.get(), a.flags, a.child_tid, mask};
+  ThreadStart start{fresh.get(), a.flags, a.child_tid, mask, t.debug != nullptr};
   {
     const mem::LockGuard guard(t.process->lock);
     t.process->tasks.push_back(fresh.get());
@@ -226,6 +230,7 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
     say("hpc-vmm: no micro-VM for forked pid %d: %s: errno %d; ending it\n", t.tid, ok.error().op, ok.error().code);
     raw_call(SYS_kill, static_cast<std::uint64_t>(t.tid), SIGKILL);
   }
+  if (t.debug != nullptr) debug_after_fork_child(t);
   const GuestRegs parent = t.vcpu->regs();
   set_child_registers(*t.vcpu, parent, a, abi);
   keep_registers(t);
@@ -243,6 +248,7 @@ SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
   t.process->mm->engine().before_fork(*t.vcpu);
   const std::int64_t rc = raw_call(SYS_clone3, word(&host), sizeof host);
   if (rc == 0) {
+  if (t.debug != nullptr) gdb::before_fork();
     become_child(t, a, mask, abi);
     return SysRet::ok(0);
   }
@@ -251,6 +257,7 @@ SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
   return SysRet::raw(rc);
 }
 
+  if (t.debug != nullptr) gdb::after_fork(false);
 struct VforkStart {
   Task* child;
   std::uint64_t mask;
@@ -316,8 +323,10 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   t.vcpu->regs() = saved;
   t.vcpu->set_fp(fp);
   for (unsigned i = 0; i < kTlsCount; ++i) t.vcpu->set_tls(i, tls[i]);
+  if (t.debug != nullptr) gdb::lift_breakpoints();
   give_stack(stack.base, 0);
   set_guest_mask(t, mask);
+  if (t.debug != nullptr) gdb::put_back_breakpoints();
   return SysRet::raw(rc);
 }
 
@@ -388,6 +397,7 @@ SysRet call_exit(const CallContext& c) {
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
   drop_task(t);
+    if (t.debug != nullptr) debug_end(t, static_cast<int>(status & 0xff), 0);
   {
     const mem::LockGuard guard(t.process->mm->lock());
     if (t.owned_vcpu != nullptr) t.process->mm->engine().recycle(std::move(t.owned_vcpu));
@@ -407,6 +417,7 @@ SysRet call_exit_group(const CallContext& c) {
 }
 
 SysRet call_arch_prctl(const CallContext& c) {
+  if (c.task.debug != nullptr) debug_end(c.task, c.as_int(0) & 0xff, 0);
   constexpr int kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004;
   constexpr int kGetCpuid = 0x1011, kSetCpuid = 0x1012;
   GuestRegs& r = c.task.vcpu->regs();

@@ -10,6 +10,7 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "vmm/deputy/debug.hh"
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/mem/lock.hh"
@@ -144,6 +145,7 @@ void die_broken(Task& t, const engine::Exit& exit) {
       static_cast<int>(raw_call(SYS_getpid)), exit.detail, exit.vector, exit.error_code,
       static_cast<unsigned long>(r.rip));
   end_summary(t, 128 + SIGKILL, SIGKILL);
+  if (t.debug != nullptr) debug_end(t, 0, SIGKILL);
   raw_call(SYS_kill, static_cast<std::uint64_t>(raw_call(SYS_getpid)), SIGKILL);
   raw_call(SYS_exit_group, 125);
   __builtin_unreachable();

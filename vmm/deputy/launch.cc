@@ -19,6 +19,7 @@
 #include <cstring>
 
 #include "guest-agent/vdso/vdso.hh"
+#include "vmm/deputy/debug.hh"
 #include "vmm/deputy/dispatch.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
@@ -257,6 +258,8 @@ std::string absolute_path(int fd) {
   const std::uint64_t mask = s.config.mask;
   delete &s;  // closes the program and its interpreter
   set_guest_mask(*t, mask);
+  const Options& o = process->options;
+  if (o.gdb_port != 0 || !o.gdb_path.empty()) debug_start(*t, stack.auxv, stack.auxv_bytes);
   run_task(*t);
   // The leader called exit(2) while other threads go on: its host thread ended there.
   __builtin_unreachable();

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "vmm/deputy/debug.hh"
 #include "vmm/deputy/dispatch.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
@@ -90,6 +91,7 @@ bool is_trap(const Exit& e) { return e.vector == kDebug || e.vector == kBreakpoi
 void raise_for(Task& t, const Exit& e, const siginfo_t& info) {
   // A fault comes again after the handler of the recorded signal has returned; a trap does not.
   if (t.signal_recorded != 0 && !is_trap(e)) return;
+  if (t.debug != nullptr && !debug_fault(t, info, e.vector == kBreakpoint)) return;
   t.last_trap = e.vector;
   t.last_error = e.error_code;
   t.last_cr2 = e.fault_address;
@@ -143,11 +145,16 @@ void serve_host_fault(Task& t) {
 void run_task(Task& t) {
   while (!t.ended) {
     while (t.signal_recorded != 0) {
+      if (t.debug != nullptr && !debug_signal(t)) continue;
+      const std::uint64_t rip = t.vcpu->regs().rip;
       trace_signal(t, t.recorded_info);
       deliver_recorded(t);
+      if (t.debug != nullptr && t.vcpu->regs().rip != rip) debug_handler_entered(t);
     }
+    if (t.debug != nullptr && !debug_before_run(t)) continue;
     const Exit e = t.vcpu->run();
     ++t.count.exits;
+    if (t.debug != nullptr && !debug_after_run(t, e)) continue;
     switch (e.kind) {
       case ExitKind::Syscall64: do_syscall(t, Abi::X64); break;
       case ExitKind::Syscall32: do_syscall(t, Abi::Ia32); break;

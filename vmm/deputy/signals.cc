@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "vmm/deputy/core.hh"
+#include "vmm/deputy/debug.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/mem/user_copy.hh"
@@ -67,6 +68,12 @@ bool default_ignores(int signo) {
 }
 bool default_stops(int signo) {
   return signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
+}
+
+/// True for signals that a debugged process sees itself where others leave the default to the kernel.
+bool debugger_wants(int signo, const SigAction& a) {
+  if (signo == SIGKILL || signo == SIGSTOP) return false;
+  return signo == gdb::kKickSignal || (a.handler == 0 && !default_ignores(signo));
 }
 
 /// Takes the action a signal gets now; with SA_RESETHAND it is gone afterwards, as for the kernel.
@@ -127,6 +134,14 @@ void on_host_signal(int signo, siginfo_t* info, void* context) {
   auto* uc = static_cast<ucontext_t*>(context);
   auto* gregs = uc->uc_mcontext.gregs;
   const auto rip = static_cast<std::uint64_t>(gregs[REG_RIP]);
+  if (gdb::is_kick(signo, *info)) {
+    if (t_self == nullptr || t_self->vcpu == nullptr) return;
+    t_self->vcpu->request_stop();
+    auto result = static_cast<std::uint64_t>(gregs[REG_RAX]);
+    gregs[REG_RIP] = static_cast<greg_t>(leave_gate(rip, result));
+    gregs[REG_RAX] = static_cast<greg_t>(result);
+    return;
+  }
   if ((signo == SIGSEGV || signo == SIGBUS) && info->si_code > 0) {
     if (const std::uint64_t go = mem::fix_user_copy(rip)) {
       gregs[REG_RIP] = static_cast<greg_t>(go);
@@ -164,6 +179,12 @@ void start_signals(SignalTable& table) {
     if (is_forced(s)) g_installer(s, 0, on_host_signal);
 }
 
+void watch_signals(SignalTable& table) {
+  const mem::LockGuard guard(table.lock);
+  for (int s = 1; s <= 64; ++s)
+    if (!is_forced(s) && debugger_wants(s, table.actions[s])) g_installer(s, SA_RESTART, on_host_signal);
+}
+
 int set_action(SignalTable& table, int signo, const SigAction* action, SigAction* old) {
   if (signo < 1 || signo > 64) return EINVAL;
   if (action != nullptr && (signo == SIGKILL || signo == SIGSTOP)) return EINVAL;
@@ -177,6 +198,8 @@ int set_action(SignalTable& table, int signo, const SigAction* action, SigAction
       static_cast<unsigned long>(stored.flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT | SA_RESETHAND));
   if (is_forced(signo)) {
     g_installer(signo, host_flags & SA_RESTART, on_host_signal);
+  } else if (debug_signals() && debugger_wants(signo, stored)) {
+    g_installer(signo, stored.handler > 1 ? host_flags & ~std::uint64_t{SA_RESETHAND} : SA_RESTART, on_host_signal);
   } else if (stored.handler > 1) {
     g_installer(signo, host_flags, on_host_signal);
   } else {
@@ -259,6 +282,7 @@ void force_signal(Task& t, const siginfo_t& info) {
 
 void die_by_signal(Task& t, const siginfo_t& info) {
   end_summary(t, 128 + info.si_signo, info.si_signo);
+  if (t.debug != nullptr) debug_end(t, 0, info.si_signo);
   die_with_core(t, info);
 }
 

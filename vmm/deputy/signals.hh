@@ -27,6 +27,9 @@ void set_installer(Installer installer);
 /// At start: reads which signals the program inherits as ignored, installs what the VMM itself needs.
 void start_signals(SignalTable& table);
 
+/// Has every signal whose default ends or stops the process come to the deputy, for a debugger to hear of it.
+void watch_signals(SignalTable& table);
+
 /// Sets the guest's action and the host's to match.  Returns 0 or an errno.  `old` may be nullptr.
 int set_action(SignalTable& table, int signo, const SigAction* action, SigAction* old);
 

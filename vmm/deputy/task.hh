@@ -9,6 +9,7 @@
 
 #include "hpcvmm/base/cpu.hh"
 #include "vmm/engine/engine.hh"
+#include "vmm/gdb/server.hh"
 #include "vmm/mem/lock.hh"
 #include "vmm/mem/mm.hh"
 #include "vmm/sys/sigframe.hh"
@@ -95,6 +96,7 @@ struct Task {
   std::uint64_t host_faults = 0;  // without progress, at the same rip
   std::uint64_t host_fault_rip = 0;
   Counters count;
+  std::unique_ptr<gdb::Thread> debug;  // nullptr: not debugged
   void* stack = nullptr;  // this thread's VMM stack, for reuse after it has ended
 };
 
