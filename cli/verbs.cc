@@ -19,9 +19,7 @@
 #include "cli/doctor/doctor.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
-#if __has_include("vmm/sys/support.hh")
 #include "vmm/sys/support.hh"
-#endif
 
 namespace hpcvmm::cli {
 namespace {
@@ -156,9 +154,9 @@ int do_launch(LaunchArgs& a, char** envp) {
   o.engine = a.engine == "kvm" ? Options::Choice::Kvm : a.engine == "direct" ? Options::Choice::Direct : Options::Choice::Auto;
   o.verbose = a.verbose;
   o.cpus = a.cpus;
-  if (!a.gdb.empty()) set_gdb(a.gdb, o);
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
+  if (!a.gdb.empty()) set_gdb(a.gdb, o);
   request.env = environment(a, envp);
   if (!a.memory.empty()) {
     const rlimit limit{parse_size(a.memory), parse_size(a.memory)};

@@ -8,7 +8,7 @@ void __pthread_initialize_minimal(void) {}
 void _dl_relocate_static_pie(void);
 void _dl_relocate_static_pie(void) {}
 /* Belongs to libc's malloc, which vmm/mem/arena.cc replaces. */
-void __malloc_arena_thread_freeres(void);
+void __malloc_arena_thread_freeres(void) __attribute__((weak));
 void __malloc_arena_thread_freeres(void) {}
 /* crtbeginS.o runs it at exit; static destructors go through exit() and __cxa_atexit instead. */
 void __cxa_finalize(void* dso);

@@ -15,8 +15,8 @@ endif()
 
 # What runs in a deputy: no exceptions, no RTTI, no stack protector (its canary lives behind the FS base, which a
 # guest of the direct engine owns when a signal handler starts).
+# Not for whoever links such a library: the command line uses CLI11, which throws.
 add_library(hpcvmm_core_options INTERFACE)
-target_link_libraries(hpcvmm_core_options INTERFACE hpcvmm_options)
 target_compile_options(hpcvmm_core_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti> -fno-stack-protector -fcf-protection=none)
 
@@ -24,5 +24,5 @@ target_compile_options(hpcvmm_core_options INTERFACE
 function(hpcvmm_library name)
   cmake_parse_arguments(A "" "" "LINK" ${ARGN})
   add_library(${name} STATIC ${A_UNPARSED_ARGUMENTS})
-  target_link_libraries(${name} PUBLIC hpcvmm_core_options ${A_LINK})
+  target_link_libraries(${name} PUBLIC hpcvmm_options ${A_LINK} PRIVATE hpcvmm_core_options)
 endfunction()

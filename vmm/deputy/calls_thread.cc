@@ -18,6 +18,7 @@
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/deputy/stacks.hh"
+#include "vmm/engine/direct/direct.hh"
 #include "vmm/mem/user_copy.hh"
 
 extern "C" std::int64_t hpcvmm_clone_vm(const void* args, std::size_t bytes, void (*start)(void*), void* arg);
@@ -97,8 +98,8 @@ int set_tls_area(engine::Vcpu& v, std::uint64_t at, bool pick_free) {
 }
 
 void drop_task(Task& t) {
-  const mem::LockGuard guard(t.process->lock);
   if (t.debug != nullptr) debug_detach(t);
+  const mem::LockGuard guard(t.process->lock);
   std::erase(t.process->tasks, &t);
   Counters& e = t.process->ended;
   e.syscalls += t.count.syscalls;
@@ -110,8 +111,8 @@ void drop_task(Task& t) {
 struct ThreadStart {
   Task* task;
   std::uint64_t flags, child_tid, mask;
-  std::atomic<std::uint32_t> tid{0};
   bool debugged;
+  std::atomic<std::uint32_t> tid{0};
 };
 
 void wake(std::atomic<std::uint32_t>& word_) { raw_call(SYS_futex, word(&word_), 129 /* WAKE_PRIVATE */, 1); }
@@ -125,6 +126,8 @@ void* thread_main(void* arg) {
   Task* const t = start->task;
   set_self(t);
   t->tid = static_cast<int>(raw_call(SYS_gettid));
+  const bool direct = t->process->engine_kind == engine::Kind::Direct;
+  if (direct) static_cast<void>(engine::direct_thread_attach());
   const std::uint64_t flags = start->flags;
   const std::uint64_t mask = start->mask;
   // The kernel's own bookkeeping, at the guest's addresses: cleared and woken when this host thread ends.
@@ -135,14 +138,15 @@ void* thread_main(void* arg) {
   if ((flags & CLONE_FS) == 0) unshared |= CLONE_FS;
   if ((flags & CLONE_FILES) == 0) unshared |= CLONE_FILES;
   if (unshared != 0) raw_call(SYS_unshare, unshared);
+  if (start->debugged) debug_attach(*t);
   start->tid.store(static_cast<std::uint32_t>(t->tid), std::memory_order_release);
   wake(start->tid);  // `start` may be gone from here on
   set_guest_mask(*t, mask);
-  if (start->debugged) debug_attach(*t);
   run_task(*t);
   void* const stack = t->stack;
   const int tid = t->tid;
   delete t;
+  if (direct) engine::direct_thread_detach();
   // Used again only once the kernel knows no thread `tid` any more.
   give_stack(stack, tid);
   return nullptr;
@@ -226,11 +230,11 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   p.ended = {};
   t.count = {};
   unlock_after_fork(t);
+  if (t.debug != nullptr) debug_after_fork_child(t);
   if (auto ok = p.mm->engine().after_fork(*t.vcpu); !ok) {
     say("hpc-vmm: no micro-VM for forked pid %d: %s: errno %d; ending it\n", t.tid, ok.error().op, ok.error().code);
     raw_call(SYS_kill, static_cast<std::uint64_t>(t.tid), SIGKILL);
   }
-  if (t.debug != nullptr) debug_after_fork_child(t);
   const GuestRegs parent = t.vcpu->regs();
   set_child_registers(*t.vcpu, parent, a, abi);
   keep_registers(t);
@@ -244,20 +248,20 @@ SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
   // Stack and TLS are the guest's business; the tid words lie at the same addresses in the child.
   host.flags &= ~std::uint64_t{CLONE_SETTLS | CLONE_VFORK};
   host.stack = host.stack_size = host.tls = 0;
+  if (t.debug != nullptr) gdb::before_fork();
   lock_before_fork(t);
   t.process->mm->engine().before_fork(*t.vcpu);
   const std::int64_t rc = raw_call(SYS_clone3, word(&host), sizeof host);
   if (rc == 0) {
-  if (t.debug != nullptr) gdb::before_fork();
     become_child(t, a, mask, abi);
     return SysRet::ok(0);
   }
   unlock_after_fork(t);
+  if (t.debug != nullptr) gdb::after_fork(false);
   set_guest_mask(t, mask);
   return SysRet::raw(rc);
 }
 
-  if (t.debug != nullptr) gdb::after_fork(false);
 struct VforkStart {
   Task* child;
   std::uint64_t mask;
@@ -268,6 +272,7 @@ struct VforkStart {
   Task& t = *start.child;
   set_self(&t);
   t.tid = static_cast<int>(raw_call(SYS_gettid));
+  if (t.process->engine_kind == engine::Kind::Direct) static_cast<void>(engine::direct_thread_refresh());
   set_guest_mask(t, start.mask);
   run_task(t);
   __builtin_unreachable();  // call_exit ends the process
@@ -318,15 +323,15 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   host.tls = 0;
   host.stack = word(stack.base);
   host.stack_size = stack.bytes;
+  if (t.debug != nullptr) gdb::lift_breakpoints();
   const std::int64_t rc = hpcvmm_clone_vm(&host, sizeof host, [](void* p) { vfork_main(p); }, &start);
   set_self(&t);
+  if (t.debug != nullptr) gdb::put_back_breakpoints();
   t.vcpu->regs() = saved;
   t.vcpu->set_fp(fp);
   for (unsigned i = 0; i < kTlsCount; ++i) t.vcpu->set_tls(i, tls[i]);
-  if (t.debug != nullptr) gdb::lift_breakpoints();
   give_stack(stack.base, 0);
   set_guest_mask(t, mask);
-  if (t.debug != nullptr) gdb::put_back_breakpoints();
   return SysRet::raw(rc);
 }
 
@@ -392,12 +397,12 @@ SysRet call_exit(const CallContext& c) {
   }
   if (last || t.vfork_child) {
     end_summary(t, static_cast<int>(status & 0xff), 0);
+    if (t.debug != nullptr) debug_end(t, static_cast<int>(status & 0xff), 0);
     raw_call(SYS_exit, status);
   }
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
   drop_task(t);
-    if (t.debug != nullptr) debug_end(t, static_cast<int>(status & 0xff), 0);
   {
     const mem::LockGuard guard(t.process->mm->lock());
     if (t.owned_vcpu != nullptr) t.process->mm->engine().recycle(std::move(t.owned_vcpu));
@@ -412,12 +417,12 @@ SysRet call_exit(const CallContext& c) {
 
 SysRet call_exit_group(const CallContext& c) {
   end_summary(c.task, c.as_int(0) & 0xff, 0);
+  if (c.task.debug != nullptr) debug_end(c.task, c.as_int(0) & 0xff, 0);
   raw_call(SYS_exit_group, c.arg(0));
   __builtin_unreachable();
 }
 
 SysRet call_arch_prctl(const CallContext& c) {
-  if (c.task.debug != nullptr) debug_end(c.task, c.as_int(0) & 0xff, 0);
   constexpr int kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004;
   constexpr int kGetCpuid = 0x1011, kSetCpuid = 0x1012;
   GuestRegs& r = c.task.vcpu->regs();

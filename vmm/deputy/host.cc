@@ -19,7 +19,7 @@
 namespace hpcvmm::deputy {
 namespace {
 
-constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out};
+constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out, is_hidden};
 
 constexpr rlim_t kHighest = 4096;  // not higher: a process's descriptor table is as long as its largest number
 constexpr unsigned kMaxHidden = 1200;

@@ -53,6 +53,7 @@ struct Start {
   std::vector<std::string> env;
   load::HostAux aux;
   mem::HostStack stack;
+  vdso::HostVdso vdso;
   engine::Kind kind = engine::Kind::Kvm;
 };
 
@@ -100,26 +101,25 @@ std::unique_ptr<engine::Engine> make_engine(const Start& s) {
   config.kvm_fd = g_kvm_fd;
   config.hide_fd = hide_fd;
   config.copy_in = mem::copy_in;
-  const mem::HostVdso vdso = mem::find_host_vdso();
-  config.host_vdso = vdso.begin;
-  config.host_vdso_bytes = vdso.end - vdso.begin;
+  config.host_vdso = s.vdso.range_begin;
+  config.host_vdso_bytes = s.vdso.range_end - s.vdso.range_begin;
   auto made = engine::kvm::make_kvm_engine(config);
   if (!made) die_late(made.error().op, made.error().code, SIGKILL);
   return *std::move(made);
 }
 
 /// Maps our vDSO image with its table page in front.  Returns the image's address; 0: none (clocks cost a call).
-std::uint64_t map_vdso(Process& p, Abi abi) {
+std::uint64_t map_vdso(const Start& s, Process& p, Abi abi) {
   const auto image = abi == Abi::X64 ? vdso::image64() : vdso::image32();
   const std::uint64_t bytes = HPCVMM_VDSO_TABLE_BYTES + page_up(image.size());
   const sys::SysRet at = p.mm->map(abi, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at.is_error()) return 0;
   const auto base = static_cast<std::uint64_t>(at.value());
   alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> table{};
-  auto host = vdso::host_vdso();
-  if (host && abi == Abi::X64) {
-    const std::uint64_t seen = p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : host->range_begin;
-    host->fill_table(table.data(), seen - host->range_begin);
+  const vdso::HostVdso& host = s.vdso;
+  if (host.range_begin != 0 && abi == Abi::X64) {
+    const std::uint64_t seen = p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : host.range_begin;
+    host.fill_table(table.data(), seen - host.range_begin);
   } else {
     vdso::fill_empty_table(table.data());
   }
@@ -251,7 +251,7 @@ std::string absolute_path(int fd) {
   process->read_implies_exec = loaded.read_implies_exec;
   process->mm->set_brk(loaded.brk);
   const std::uint64_t top = make_stack(s, *process, abi, loaded.exec_stack);
-  const std::uint64_t vdso_at = map_vdso(*process, abi);
+  const std::uint64_t vdso_at = map_vdso(s, *process, abi);
   const load::StackImage stack = fill_stack(s, loaded, top, vdso_at);
   set_names(s, loaded, stack, *process->mm);
   t->vcpu->regs() = load::initial_regs(abi, loaded.entry, stack.sp);
@@ -325,6 +325,9 @@ bool choose_engine(Start& s, std::string& message) {
 void prepare(Start& s) {
   s.aux = load::host_aux();
   s.stack = mem::find_host_stack();
+  // Without a host vDSO the guest's clocks cost a system call each.
+  if (auto found = vdso::host_vdso()) s.vdso = *found;
+  mem::set_host_vdso(s.vdso.range_begin, s.vdso.range_end);
   track_fd(&g_kvm_fd);
   track_fd(&g_self_fd);
   static char* empty[] = {nullptr};

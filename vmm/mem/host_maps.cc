@@ -12,7 +12,9 @@
 namespace hpcvmm::mem {
 namespace {
 
-HostVdso g_host_vdso;  // NOLINT: written once at start
+struct {
+  std::uint64_t begin = 0, end = 0;
+} g_host_vdso;  // NOLINT: written once at start
 
 /// Calls `each(begin, end, perms, name)` for every line of /proc/self/maps.
 template <class F> void each_mapping(F each) {
@@ -57,16 +59,7 @@ std::int64_t int80(std::uint32_t nr, const std::array<std::uint32_t, 6>& a) {
 
 }  // namespace
 
-HostVdso find_host_vdso() {
-  HostVdso found;
-  each_mapping([&](std::uint64_t begin, std::uint64_t end, const char*, const char* name) {
-    if (std::strncmp(name, "[vvar", 5) != 0 && std::strcmp(name, "[vdso]") != 0) return;
-    if (found.begin == 0) found.begin = begin;
-    found.end = end;
-  });
-  g_host_vdso = found;
-  return found;
-}
+void set_host_vdso(std::uint64_t begin, std::uint64_t end) { g_host_vdso = {begin, end}; }
 
 HostStack find_host_stack() {
   HostStack found;

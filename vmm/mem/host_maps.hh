@@ -7,14 +7,9 @@
 
 namespace hpcvmm::mem {
 
-/// The host's own [vvar] and [vdso]: the one thing of the VMM outside the zone.  libc has taken pointers into it at
-/// start, so it stays where the kernel put it, and the guest may not touch it.
-struct HostVdso {
-  std::uint64_t begin = 0;
-  std::uint64_t end = 0;
-};
-/// Finds it in /proc/self/maps; once, before the guest runs.
-HostVdso find_host_vdso();
+/// Tells where the host's own [vvar] and [vdso] are: the one thing of the VMM outside the zone.  libc has taken pointers
+/// into it at start, so it stays where the kernel put it, and the guest may not touch it.  Once, before the guest runs.
+void set_host_vdso(std::uint64_t begin, std::uint64_t end);
 /// True if [begin, begin + bytes) overlaps it.
 bool touches_host_vdso(std::uint64_t begin, std::uint64_t bytes);
 
