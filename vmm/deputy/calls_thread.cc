@@ -389,23 +389,27 @@ SysRet call_clone3(const CallContext& c) {
 
 SysRet call_exit(const CallContext& c) {
   Task& t = c.task;
+  Process& p = *t.process;
   const std::uint64_t status = c.arg(0);
   bool last = false;
   {
-    const mem::LockGuard guard(t.process->lock);
-    last = t.process->tasks.size() <= 1;
+    const mem::LockGuard guard(p.lock);
+    last = p.tasks.size() <= 1;
+    // A process's status is its leader's, whenever that ended.
+    if (t.stack == nullptr) p.leader_status = static_cast<std::int64_t>(status);
   }
   if (last || t.vfork_child) {
-    end_summary(t, static_cast<int>(status & 0xff), 0);
-    if (t.debug != nullptr) debug_end(t, static_cast<int>(status & 0xff), 0);
-    raw_call(SYS_exit, status);
+    const std::uint64_t final_status = p.leader_status >= 0 ? static_cast<std::uint64_t>(p.leader_status) : status;
+    end_summary(t, static_cast<int>(final_status & 0xff), 0);
+    // Not exit(2): KVM keeps a worker thread in the process (Linux 6.13 and later), which would go on alone.
+    raw_call(SYS_exit_group, final_status);
   }
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
   drop_task(t);
   {
-    const mem::LockGuard guard(t.process->mm->lock());
-    if (t.owned_vcpu != nullptr) t.process->mm->engine().recycle(std::move(t.owned_vcpu));
+    const mem::LockGuard guard(p.mm->lock());
+    if (t.owned_vcpu != nullptr) p.mm->engine().recycle(std::move(t.owned_vcpu));
   }
   set_self(nullptr);
   t.ended = true;

@@ -110,7 +110,7 @@ void serve_page_fault(Task& t, const Exit& e) {
     case Touch::Retry: return;
     case Touch::MapErr: return raise_for(t, seen, info_of(SIGSEGV, SEGV_MAPERR, e.fault_address));
     case Touch::AccErr: return raise_for(t, seen, info_of(SIGSEGV, SEGV_ACCERR, e.fault_address));
-    case Touch::BusErr: return raise_for(t, seen, info_of(SIGBUS, BUS_ADRERR, page_down(e.fault_address)));
+    case Touch::BusErr: return raise_for(t, seen, info_of(SIGBUS, BUS_ADRERR, e.fault_address));
     case Touch::NoMemory: {
       say("hpc-vmm: no memory for the page tables of pid %d; ending it\n", static_cast<int>(raw_call(SYS_getpid)));
       siginfo_t killed = info_of(SIGKILL, SI_KERNEL, 0);

@@ -66,6 +66,7 @@ struct Process {
   std::shared_ptr<struct SeccompState> seccomp;  // nullptr: no filter
   mem::Lock lock;  // protects what follows
   std::vector<struct Task*> tasks;
+  std::int64_t leader_status = -1;  // exit(2) of the first thread; -1: it lives
   Counters ended;  // of threads that have exited
 };
 
