@@ -36,7 +36,8 @@ static void sse(long n) {
 }
 
 __attribute__((target("avx"))) static void avx(long n) {
-  __m256d a = _mm256_set1_pd(1.0), b = _mm256_set1_pd(0.5), c = _mm256_set1_pd(0.25), d = _mm256_set1_pd(0.125);
+  __m256d a = _mm256_set1_pd(1.0), b = _mm256_set1_pd(0.5), c = _mm256_set1_pd(0.25),
+          d = _mm256_set1_pd(0.125);
   const __m256d m = _mm256_set1_pd(0.999999), k = _mm256_set1_pd(0.000001);
   for (long i = 0; i < n; ++i) {
     a = _mm256_add_pd(_mm256_mul_pd(a, m), k);

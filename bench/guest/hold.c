@@ -1,5 +1,5 @@
-/* hold MIB THREADS: touches that much memory, starts that many threads beyond the first, prints READY and waits for
- * the end of its standard input, so that somebody can look at its memory. */
+/* hold MIB THREADS: touches that much memory, starts that many threads beyond the first, prints READY and
+ * waits for the end of its standard input, so that somebody can look at its memory. */
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>

@@ -4,8 +4,8 @@
  * huge: 8 MiB of memory where transparent huge pages are allowed, per 2 MiB; the same rounds
  * cow:  the parent's first write to each 4 KiB page after fork, while the child lives
  *
- * Rounds over few pages, as the floors have them: in a virtual machine of some cloud, memory that the host's kernel has
- * never used costs ten times as much, on both sides, and that is not what is to be measured. */
+ * Rounds over few pages, as the floors have them: in a virtual machine of some cloud, memory that the host's
+ * kernel has never used costs ten times as much, on both sides, and that is not what is to be measured. */
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
