@@ -44,15 +44,21 @@ constexpr DirentLayout kOldX64{16, 18};
 constexpr DirentLayout kOldIa32{8, 10};
 constexpr std::size_t kReaddirName = 10;  // readdir(2) of IA32: one entry a call, its name's length at 8
 
-bool drops(ProcDir dir, const char* name) {
+bool drops(const Task& t, ProcDir dir, const char* name) {
+  if (dir == ProcDir::Tasks) return names_foreign_task(t, name);
   if (dir == ProcDir::MapFiles) return names_vmm_mapping(name);
   int fd = 0;
   return parse_fd(name, fd) && is_hidden(fd);
 }
 
+struct Listing {
+  std::uint64_t buffer;
+  std::size_t bytes;
+};
+
 /// Squeezes out what the guest must not see.  Returns the bytes left, or -EFAULT.
-std::int64_t filter_entries(std::uint64_t buffer, std::size_t bytes, const DirentLayout& layout,
-                            ProcDir dir) {
+std::int64_t filter_entries(const Task& t, const Listing& listing, const DirentLayout& layout, ProcDir dir) {
+  const auto [buffer, bytes] = listing;
   std::vector<char> all(bytes);
   if (!mem::copy_in(all.data(), buffer, bytes)) return -EFAULT;
   std::size_t kept = 0;
@@ -63,7 +69,7 @@ std::int64_t filter_entries(std::uint64_t buffer, std::size_t bytes, const Diren
     if (length <= layout.name_at || length > bytes - at) break;
     const char* name = all.data() + at + layout.name_at;
     const bool ends = std::memchr(name, 0, length - layout.name_at) != nullptr;
-    if (!ends || !drops(dir, name)) {
+    if (!ends || !drops(t, dir, name)) {
       std::memmove(all.data() + kept, all.data() + at, length);
       kept += length;
     }
@@ -73,14 +79,21 @@ std::int64_t filter_entries(std::uint64_t buffer, std::size_t bytes, const Diren
   return static_cast<std::int64_t>(kept);
 }
 
+/// File systems whose positions are 64-bit hashes give IA32 callers 32-bit ones: only int 0x80 tells them.
+SysRet host_listing(const CallContext& c) {
+  if (c.abi == Abi::X64) return pass(c);
+  return gate32(static_cast<std::uint64_t>(c.row.nr32), c.args);
+}
+
 SysRet list_directory(const CallContext& c, const DirentLayout& layout) {
   if (is_hidden(c.as_int(0))) return SysRet::fail(EBADF);
   for (;;) {
-    const SysRet rc = pass(c);
+    const SysRet rc = host_listing(c);
     if (rc.is_restart() || rc.value() <= 0) return rc;
     const ProcDir dir = proc_directory(c.as_int(0));
     if (dir == ProcDir::Other) return rc;
-    const std::int64_t kept = filter_entries(c.arg(1), static_cast<std::size_t>(rc.value()), layout, dir);
+    const std::int64_t kept =
+        filter_entries(c.task, {c.arg(1), static_cast<std::size_t>(rc.value())}, layout, dir);
     // Nothing left would say "end of directory".  Going on is repeatable: what was passed over stays
     // invisible.
     if (kept != 0) return SysRet::raw(kept);
@@ -96,7 +109,7 @@ SysRet read_one_entry(const CallContext& c) {
     if (dir == ProcDir::Other) return rc;
     std::array<char, 64> name{};
     const std::ptrdiff_t n = mem::copy_in_string(name.data(), c.arg(1) + kReaddirName, name.size());
-    if (n < 0 || static_cast<std::size_t>(n) == name.size() || !drops(dir, name.data())) return rc;
+    if (n < 0 || static_cast<std::size_t>(n) == name.size() || !drops(c.task, dir, name.data())) return rc;
   }
 }
 

@@ -167,8 +167,9 @@ Name parse_name(std::string_view path) {
   return n;
 }
 
-bool is_maps_file(std::string_view file) {
-  return file == "maps" || file == "smaps" || file == "smaps_rollup" || file == "numa_maps";
+bool is_telling_file(std::string_view file) {
+  return file == "maps" || file == "smaps" || file == "smaps_rollup" || file == "numa_maps" ||
+         file == "status";
 }
 
 bool parse_range(std::string_view text, Range& range) {
@@ -232,6 +233,33 @@ std::string filter_rollup(std::string_view host, std::string_view smaps, const V
     head += ':';
     if (head.size() < 16) head.append(16 - head.size(), ' ');
     out += head + number + " kB\n";
+  }
+  return out;
+}
+
+std::string filter_status(std::string_view host, const Status& status) {
+  const auto as_mask = [](std::uint64_t bits) {
+    std::array<char, 17> text{};
+    for (std::size_t i = 0; i < 16; ++i) text[i] = "0123456789abcdef"[bits >> (60 - 4 * i) & 15U];
+    return std::string(text.data(), 16);
+  };
+  std::string out;
+  out.reserve(host.size() + 32);
+  while (!host.empty()) {
+    const std::string_view line = take_line(host);
+    const std::string_view key = line.substr(0, line.find(':'));
+    std::string value;
+    if (key == "Threads") value = std::to_string(status.threads);
+    if (key == "SigIgn") value = as_mask(status.ignored);
+    if (key == "SigCgt") value = as_mask(status.caught);
+    if (key == "Seccomp") value = std::to_string(status.seccomp_mode);
+    if (key == "Seccomp_filters") value = std::to_string(status.seccomp_filters);
+    if (value.empty()) {
+      out += line;
+    } else {
+      ((out += key) += ":\t") += value;
+    }
+    out += '\n';
   }
   return out;
 }

@@ -19,8 +19,8 @@ bool is_candidate(std::string_view path);
 /// Reads /proc/{self,thread-self,PID}[/task/TID]/{exe,fd/N,fdinfo/N} and /dev/fd/N.  Empty components and "."
 /// count for nothing; a path with ".." is Other.
 Name parse_name(std::string_view path);
-/// maps, smaps, smaps_rollup, numa_maps.
-bool is_maps_file(std::string_view file);
+/// maps, smaps, smaps_rollup, numa_maps, status: files of a process directory that tell of the VMM.
+bool is_telling_file(std::string_view file);
 
 struct Range {
   std::uint64_t begin = 0, end = 0;
@@ -41,5 +41,13 @@ std::string filter_maps(std::string_view host, const View& view);  // maps and s
 std::string filter_numa_maps(std::string_view host, const View& view);
 /// `smaps` is the host's, for what must be subtracted.
 std::string filter_rollup(std::string_view host, std::string_view smaps, const View& view);
+
+/// What the host says of the VMM in /proc/PID/status, and what is so of the guest.
+struct Status {
+  std::uint64_t ignored = 0, caught = 0;  // signals, bit 0 is signal 1
+  std::uint64_t threads = 1;
+  std::uint64_t seccomp_mode = 0, seccomp_filters = 0;
+};
+std::string filter_status(std::string_view host, const Status& status);
 
 }  // namespace hpcvmm::deputy::proc_text

@@ -146,6 +146,20 @@ TEST(ProcText, NumaMaps) {
             "00400000 default file=/bin/x mapped=1 N0=1\n");
 }
 
+TEST(ProcText, StatusIsTheGuests) {
+  Status s;
+  s.ignored = 1;
+  s.caught = 0x8000000000000800;
+  s.threads = 7;
+  s.seccomp_mode = 2;
+  s.seccomp_filters = 3;
+  EXPECT_EQ(filter_status("Name:\tx: y\nThreads:\t9\nSigBlk:\t0000000000000004\nSigIgn:\t0000000000000000\n"
+                          "SigCgt:\t0000000140000cd8\nSeccomp:\t0\nSeccomp_filters:\t0\nMems_allowed:\t1\n",
+                          s),
+            "Name:\tx: y\nThreads:\t7\nSigBlk:\t0000000000000004\nSigIgn:\t0000000000000001\n"
+            "SigCgt:\t8000000000000800\nSeccomp:\t2\nSeccomp_filters:\t3\nMems_allowed:\t1\n");
+}
+
 // With nothing to hide, this process's own file comes back byte for byte but for the host's vDSO.
 TEST(ProcText, RoundTripOfTheKernelsFormat) {
   std::ifstream file("/proc/self/maps");

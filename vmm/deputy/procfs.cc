@@ -19,6 +19,8 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/proc_text.hh"
+#include "vmm/deputy/seccomp.hh"
+#include "vmm/deputy/signals.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
 
@@ -152,6 +154,24 @@ proc_text::View view_of(const Task& t) {
   return v;
 }
 
+proc_text::Status status_of(const Task& t) {
+  Process& p = *t.process;
+  proc_text::Status s;
+  s.seccomp_mode = seccomp_mode(t);
+  s.seccomp_filters = seccomp_filters(t);
+  {
+    const mem::LockGuard guard(p.lock);
+    s.threads = p.tasks.size();
+  }
+  const mem::LockGuard guard(p.signals->lock);
+  for (int signo = 1; signo <= 64; ++signo) {
+    const std::uint64_t handler = p.signals->actions[signo].handler;
+    if (handler == 1) s.ignored |= bit(signo);
+    if (handler > 1) s.caught |= bit(signo);
+  }
+  return s;
+}
+
 bool read_all(int fd, std::string& out) {
   constexpr std::size_t kPiece = 65536;
   for (;;) {
@@ -196,6 +216,10 @@ std::int64_t text_file(const std::string& text) {
 bool make_view(const Task& t, int fd, const OpenedName& name, std::string& out) {
   std::string host;
   if (!read_all(fd, host)) return false;
+  if (name.file == "status") {
+    out = proc_text::filter_status(host, status_of(t));
+    return true;
+  }
   const proc_text::View view = view_of(t);
   if (name.file == "numa_maps") {
     out = proc_text::filter_numa_maps(host, view);
@@ -279,7 +303,7 @@ sys::SysRet guard_opened(Task& t, sys::SysRet opened) {
     // Only a process directory has one that counts; the kernel's own files of that name lie elsewhere.
     return isolates && may_be_deputy(name.dir) ? refuse(fd, EACCES) : opened;
   }
-  if (!proc_text::is_maps_file(name.file)) return opened;
+  if (!proc_text::is_telling_file(name.file)) return opened;
   if (!exists((name.mount + "/self/task/" + name.pid).c_str())) return opened;
   return replace_by_view(t, fd, name);
 }
@@ -289,10 +313,23 @@ ProcDir proc_directory(int fd) {
   PathBuffer buffer;
   const std::string_view path = path_of_fd(nullptr, fd, buffer);
   const OpenedName name = split_opened(path);
-  const bool fds = name.file == "fd" || name.file == "fdinfo";
-  if (!fds && name.file != "map_files") return ProcDir::Other;
-  if (!exists((name.mount + "/self/task/" + name.pid).c_str())) return ProcDir::Other;
-  return fds ? ProcDir::Descriptors : ProcDir::MapFiles;
+  ProcDir dir = ProcDir::Other;
+  if (name.file == "fd" || name.file == "fdinfo") dir = ProcDir::Descriptors;
+  if (name.file == "map_files") dir = ProcDir::MapFiles;
+  if (name.file == "task") dir = ProcDir::Tasks;
+  if (dir == ProcDir::Other || !exists((name.mount + "/self/task/" + name.pid).c_str()))
+    return ProcDir::Other;
+  return dir;
+}
+
+bool names_foreign_task(const Task& t, const char* name) {
+  int tid = 0;
+  if (!parse_fd(name, tid)) return false;
+  const mem::LockGuard guard(t.process->lock);
+  for (const Task* other : t.process->tasks)
+    if (other->tid == tid) return false;
+  // The leader's host thread outlives it, as on Linux.
+  return tid != raw_call(SYS_getpid);
 }
 
 bool names_vmm_mapping(const char* name) {

@@ -31,11 +31,13 @@ bool is_own_exe_link(int fd);
 /// guest's view in the place of maps-like files of this process; returns the result the guest gets.
 sys::SysRet guard_opened(Task& t, sys::SysRet opened);
 
-enum class ProcDir : std::uint8_t { Other, Descriptors, MapFiles };
+enum class ProcDir : std::uint8_t { Other, Descriptors, MapFiles, Tasks };
 /// Which directory with names of the VMM's the guest is listing.
 ProcDir proc_directory(int fd);
 /// An entry of map_files ("begin-end") that is the VMM's.
 bool names_vmm_mapping(const char* name);
+/// A thread of this process that the guest has not made (the host's KVM runs some in it).
+bool names_foreign_task(const Task& t, const char* name);
 /// Reads a whole decimal descriptor number.
 bool parse_fd(const char* name, int& fd);
 

@@ -234,6 +234,13 @@ std::uint64_t seccomp_mode(const Task& t) {
   return state->strict ? SECCOMP_MODE_STRICT : SECCOMP_MODE_FILTER;
 }
 
+std::uint64_t seccomp_filters(const Task& t) {
+  std::uint64_t n = 0;
+  for (const SeccompState* s = t.process->seccomp.get(); s != nullptr; s = s->earlier.get())
+    n += s->strict ? 0 : 1;
+  return n;
+}
+
 // The oldest filter first, each ended by ';': "s;" is strict mode, else 16 hex digits an instruction.
 
 std::string seccomp_encode(const SeccompState& state) {

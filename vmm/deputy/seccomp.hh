@@ -19,6 +19,9 @@ sys::SysRet seccomp_set(const CallContext& c, std::uint64_t operation, std::uint
 /// prctl(PR_GET_SECCOMP): SECCOMP_MODE_* of the task.
 std::uint64_t seccomp_mode(const Task& t);
 
+/// How many filters are installed.
+std::uint64_t seccomp_filters(const Task& t);
+
 /// The state as text, for the configuration that goes through exec, and back; nullptr if it is not such a
 /// text.
 std::string seccomp_encode(const SeccompState& state);
