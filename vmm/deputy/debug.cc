@@ -91,7 +91,7 @@ bool debug_signal(Task& t) {
   }
   const int signo = t.recorded_info.si_signo;
   int chosen = 0;
-  while ((chosen = gdb::report_signal(d, signo)) < 0) gdb::park(d);
+  while ((chosen = gdb::report_signal(d, t.recorded_info)) < 0) gdb::park(d);
   if (chosen == signo) return true;
   const std::uint64_t mask = t.recorded_mask;
   t.has_call_mask = false;
@@ -102,7 +102,7 @@ bool debug_signal(Task& t) {
 }
 
 bool debug_fault(Task& t, const siginfo_t& info, bool breakpoint) {
-  const int chosen = gdb::report_signal(*t.debug, info.si_signo);
+  const int chosen = gdb::report_signal(*t.debug, info);
   if (chosen == info.si_signo) return true;
   if (chosen > 0) record(t, chosen);
   // Another event is being reported: the instruction will do it again.

@@ -20,6 +20,7 @@
 #include "hpcvmm/base/layout.hh"
 #include "hpcvmm/base/unique_fd.hh"
 #include "vmm/gdb/server_impl.hh"
+#include "vmm/sys/siginfo.hh"
 
 namespace hpcvmm::gdb {
 namespace {
@@ -53,7 +54,10 @@ Result<int> listen_unix(const std::string& path) {
   if (::lstat(path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode)) ::unlink(path.c_str());  // of an earlier run
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return Error::last("--gdb: socket");
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) != 0) return Error::last("--gdb: bind");
+  const mode_t before = ::umask(0177);  // whoever can connect can do all the program can
+  const int rc = ::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), sizeof a);
+  ::umask(before);
+  if (rc != 0) return Error::last("--gdb: bind");
   if (::listen(fd.get(), 1) != 0) return Error::last("--gdb: listen");
   return fd.release();
 }
@@ -266,6 +270,7 @@ void Server::resume() {
 void Server::detach() {
   const mem::LockGuard guard(lock);
   breakpoints.clear(memory_);
+  files_.close_all();
   detached.store(true);
   running = true;
   for (Thread* t : list) {
@@ -284,6 +289,7 @@ void Server::kill_program() {
 }
 
 void Server::close_all() {
+  files_.close_all();
   for (int* fd : {&socket_, &event_}) {
     if (*fd >= 0) ::close(*fd);
     *fd = -1;
@@ -354,6 +360,20 @@ bool Server::set(int tid, const RegisterFile& in) {
   if (std::memcmp(now.area.data(), in.fp.area.data(), now.area.size()) != 0) t->vcpu->set_fp(in.fp);
   t->step_ends = false;
   return true;
+}
+
+std::string Server::siginfo(int tid) {
+  const mem::LockGuard guard(lock);
+  const Thread* const t = find(tid);
+  if (t == nullptr) return {};
+  if (config_.abi == Abi::X64) {
+    sys::layout::SigInfo64 seen{};
+    sys::to_native(t->info, seen);
+    return {reinterpret_cast<const char*>(&seen), sizeof seen};
+  }
+  sys::layout::SigInfo32 seen{};
+  sys::to_compat(t->info, seen);
+  return {reinterpret_cast<const char*>(&seen), sizeof seen};
 }
 
 std::size_t Server::read(std::uint64_t at, void* to, std::size_t bytes) {

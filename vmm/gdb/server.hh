@@ -32,6 +32,7 @@ struct Thread {
   std::atomic<std::uint32_t> hold{0};  // 1: do not run guest code
   std::atomic<std::uint32_t> state{Busy};
   std::int64_t call_nr = -1;
+  siginfo_t info{};           // of the last stop
   int inject = 0;             // signal that gdb wants delivered
   bool approved = false;      // for the caller: the signal under way has been reported
   bool step = false;          // stop after one instruction
@@ -67,7 +68,7 @@ bool before_run(Thread& t);
 bool after_run(Thread& t, const engine::Exit& exit);
 /// A signal is about to reach the program.  Returns the signal to deliver, 0 none, -1 ask again after
 /// before_run().
-int report_signal(Thread& t, int signo);
+int report_signal(Thread& t, const siginfo_t& info);
 /// Parks while the program is stopped.
 void park(Thread& t);
 /// A handler has been entered (the registers changed): a step ends at its first instruction.

@@ -46,6 +46,8 @@ class Server final : public Target {
   bool insert_breakpoint(std::uint64_t at) override;
   bool remove_breakpoint(std::uint64_t at) override;
   void pass_signals(std::uint64_t mask) override { passed.store(mask); }
+  std::string siginfo(int tid) override;
+  Files& files() override { return files_; }
 
   /// Makes every thread hold and `stop` the thing to report, unless somebody was first.
   bool claim(const Stop& stop);
@@ -80,6 +82,7 @@ class Server final : public Target {
   ProcMemory memory_;
   Session session_{*this};
   PacketReader reader_;
+  Files files_{config_.hide_fd};
   Stop stop_;
   int socket_ = -1;
   int event_ = -1;

@@ -20,6 +20,14 @@ Reply resume() { return {"", false, Then::Resume}; }
 
 bool starts(std::string_view s, std::string_view with) { return s.substr(0, with.size()) == with; }
 
+/// "F" result, with the data of a call that gives some; "F-1,errno" for a negative result.
+std::string file_reply(std::int64_t rc, std::string_view data) {
+  if (rc < 0) return "F-1," + number(static_cast<std::uint64_t>(-rc));
+  std::string out = "F" + number(static_cast<std::uint64_t>(rc));
+  if (data.data() != nullptr) out += ";" + std::string(data);
+  return out;
+}
+
 void put_byte(std::string& out, int v) { put_hex_byte(out, static_cast<std::uint8_t>(v)); }
 
 }  // namespace
@@ -83,7 +91,7 @@ Reply Session::query(std::string_view packet) {
     return text(
         "PacketSize=" + number(kMaxPacket) +
         ";QStartNoAckMode+;swbreak+;vContSupported+;QPassSignals+;qXfer:features:read+;qXfer:auxv:read+;"
-        "qXfer:exec-file:read+");
+        "qXfer:exec-file:read+;qXfer:siginfo:read+");
   if (starts(packet, "qXfer:")) return query_transfer(packet);
   if (packet == "qC") return text("QC" + number(static_cast<std::uint64_t>(general_thread())));
   if (packet == "qAttached" || starts(packet, "qAttached:")) return text("0");
@@ -113,6 +121,7 @@ Reply Session::query_threads(std::string_view packet) {
 Reply Session::query_transfer(std::string_view packet) {
   Scanner s(packet);
   std::string_view document;
+  std::string info;
   if (s.literal("qXfer:features:read:")) {
     if (!s.literal("target.xml:")) return text("E00");
     document = target_xml(target_.abi());
@@ -122,6 +131,10 @@ Reply Session::query_transfer(std::string_view packet) {
     static_cast<void>(s.until(":"));  // the pid: there is one program
     if (!s.literal(":")) return error();
     document = target_.exe();
+  } else if (s.literal("qXfer:siginfo:read::")) {
+    info = target_.siginfo(general_thread());
+    if (info.empty()) return error();
+    document = info;
   } else {
     return unknown();
   }
@@ -151,8 +164,45 @@ Reply Session::set_mode(std::string_view packet) {
 Reply Session::letter_v(std::string_view packet) {
   if (packet == "vCont?") return text("vCont;c;C;s;S;t");
   if (starts(packet, "vCont;")) return vcont(packet.substr(5));
+  if (starts(packet, "vFile:")) return file(packet.substr(6));
   if (starts(packet, "vKill;")) return {"OK", true, Then::Kill};
   return unknown();
+}
+
+Reply Session::file(std::string_view packet) {
+  Scanner s(packet);
+  std::uint64_t a = 0;
+  std::uint64_t b = 0;
+  std::uint64_t c = 0;
+  // One file system: the program's.
+  if (s.literal("setfs:")) return s.number(a) && s.empty() ? text("F0") : error();
+  if (s.literal("open:")) {
+    const auto path = from_hex(s.until(","));
+    if (!path || !s.literal(",") || !s.number(a) || !s.literal(",") || !s.number(b) || !s.empty())
+      return error();
+    return text(file_reply(target_.files().open(*path, a), {}));
+  }
+  if (s.literal("readlink:")) {
+    const auto path = from_hex(s.rest());
+    if (!path) return error();
+    std::string data;
+    const std::int64_t rc = target_.files().readlink(*path, data);
+    return text(file_reply(rc, data));
+  }
+  if (s.literal("close:"))
+    return s.number(a) && s.empty() ? text(file_reply(target_.files().close(a), {})) : error();
+  if (s.literal("fstat:")) {
+    if (!s.number(a) || !s.empty()) return error();
+    std::string data;
+    const std::int64_t rc = target_.files().fstat(a, data);
+    return text(file_reply(rc, data));
+  }
+  if (!s.literal("pread:")) return unknown();
+  if (!s.number(a) || !s.literal(",") || !s.number(b) || !s.literal(",") || !s.number(c) || !s.empty())
+    return error();
+  std::string data;
+  const std::int64_t rc = target_.files().pread(a, std::min<std::uint64_t>(b, kMostMemory), c, data);
+  return text(file_reply(rc, data));
 }
 
 // c [addr], s [addr], C sig[;addr], S sig[;addr]: an address is refused, gdb has not sent one for decades.

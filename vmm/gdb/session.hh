@@ -10,6 +10,7 @@
 
 #include "hpcvmm/base/cpu.hh"
 #include "vmm/gdb/codec.hh"
+#include "vmm/gdb/files.hh"
 #include "vmm/gdb/registers.hh"
 
 namespace hpcvmm::gdb {
@@ -50,6 +51,10 @@ class Target {
   virtual bool insert_breakpoint(std::uint64_t at) = 0;
   virtual bool remove_breakpoint(std::uint64_t at) = 0;
   virtual void pass_signals(std::uint64_t mask) = 0;
+  /// The siginfo_t of the thread's stop, in the program's layout; empty: no such thread.
+  virtual std::string siginfo(int tid) = 0;
+  /// Files as the program would open them; for gdb, which looks for libraries there.
+  virtual Files& files() = 0;
 };
 
 class Session {
@@ -77,6 +82,7 @@ class Session {
   Reply query_transfer(std::string_view packet);
   Reply set_mode(std::string_view packet);
   Reply letter_v(std::string_view packet);
+  Reply file(std::string_view packet);
   Reply resume_one(std::string_view packet);
   Reply vcont(std::string_view packet);
   Reply select_thread(std::string_view packet);

@@ -55,6 +55,9 @@ class FakeTarget final : public Target {
   bool insert_breakpoint(std::uint64_t at) override { return breakpoints.insert(at); }
   bool remove_breakpoint(std::uint64_t at) override { return breakpoints.remove(at); }
   void pass_signals(std::uint64_t mask) override { passed = mask; }
+  std::string siginfo(int tid) override { return tid == 10 ? "info" : ""; }
+  Files& files() override { return open_files; }
+  Files open_files{nullptr};
 };
 
 class SessionTest : public testing::Test {
@@ -139,6 +142,32 @@ TEST_F(SessionTest, Queries) {
   EXPECT_EQ(ask("T33"), "E01");
 }
 
+TEST_F(SessionTest, SiginfoOfTheCurrentThread) {
+  EXPECT_EQ(ask("qXfer:siginfo:read::0,40"), "linfo");
+  EXPECT_EQ(ask("Hgb"), "OK");
+  EXPECT_EQ(ask("qXfer:siginfo:read::0,40"), "E01");
+}
+
+TEST_F(SessionTest, FilesAreRead) {
+  const std::string self = to_hex("/proc/self/cmdline");
+  EXPECT_EQ(ask("vFile:setfs:0"), "F0");
+  EXPECT_EQ(ask("vFile:open:" + self + ",0,0"), "F0");
+  EXPECT_EQ(ask("vFile:open:" + self + ",1,0"), "F-1,d");  // for writing
+  EXPECT_EQ(ask("vFile:pread:0,1,0").substr(0, 3), "F1;");
+  EXPECT_EQ(ask("vFile:fstat:0").substr(0, 4), "F40;");
+  EXPECT_EQ(ask("vFile:fstat:0").size(), 4U + 64U);
+  EXPECT_EQ(ask("vFile:close:0"), "F0");
+  EXPECT_EQ(ask("vFile:close:0"), "F-1,9");
+  EXPECT_EQ(ask("vFile:pread:ffffffff,1,0"), "F-1,9");
+  EXPECT_EQ(ask("vFile:open:" + to_hex("/no/such/file") + ",0,0"), "F-1,2");
+  EXPECT_EQ(ask("vFile:open:zz,0,0"), "E01");
+  EXPECT_EQ(ask("vFile:pread:0,1"), "E01");
+  EXPECT_EQ(ask("vFile:unlink:00"), "");
+  for (int i = 0; i < 64; ++i) ask("vFile:open:" + self + ",0,0");
+  EXPECT_EQ(ask("vFile:open:" + self + ",0,0"), "F-1,18");  // no more handles
+  target.open_files.close_all();
+}
+
 TEST_F(SessionTest, RegistersThereAndBack) {
   const std::string all = ask("g");
   EXPECT_EQ(all.size(), file_bytes(Abi::X64) * 2);
@@ -219,6 +248,9 @@ TEST_F(SessionTest, MutatedPackets) {
                                "qXfer:auxv:read::0,1000",
                                "QPassSignals:e;10;14",
                                "qThreadExtraInfo,a",
+                               "vFile:open:2f,0,0",
+                               "vFile:pread:0,10,0",
+                               "vFile:close:0",
                                "Ta",
                                "S05",
                                "qRcmd,00",

@@ -73,6 +73,14 @@ bool stale_breakpoint(Server& s, std::uint64_t rip) {
   return code[1] != 0xcc && !(code[0] == 0xcd && code[1] == 0x03);
 }
 
+siginfo_t trap_info(const Thread& t, int code) {
+  siginfo_t info{};
+  info.si_signo = SIGTRAP;
+  info.si_code = code;
+  info.si_addr = reinterpret_cast<void*>(t.vcpu->regs().rip);
+  return info;
+}
+
 bool own_breakpoint(Server& s, std::uint64_t at) {
   const mem::LockGuard guard(s.lock);
   return s.breakpoints.contains(at);
@@ -157,6 +165,7 @@ bool before_run(Thread& t) {
     park(t);
     if (t.inject != 0) return false;
     if (t.step_ends && t.vcpu->regs().rip != t.step_from) {
+      t.info = trap_info(t, TRAP_TRACE);
       // Busy elsewhere: the hold is set, park again and keep the step's end.
       if (s->claim({Stop::Kind::Signal, t.tid, SIGTRAP})) t.step_ends = false;
       if (s->detached.load()) return true;
@@ -204,10 +213,12 @@ bool after_run(Thread& t, const engine::Exit& e) {
   }
   if (e.vector == kVectorBreakpoint && own_breakpoint(*s, r.rip - 1)) {
     r.rip -= 1;
+    t.info = trap_info(t, TRAP_BRKPT);
     static_cast<void>(s->claim({Stop::Kind::Breakpoint, t.tid, SIGTRAP}));
     return false;
   }
   if (e.vector == kVectorDebug && t.step) {
+    t.info = trap_info(t, TRAP_TRACE);
     t.step_ends = !s->claim({Stop::Kind::Signal, t.tid, SIGTRAP});
     t.step_from = ~std::uint64_t{0};
     return false;
@@ -215,12 +226,14 @@ bool after_run(Thread& t, const engine::Exit& e) {
   return true;
 }
 
-int report_signal(Thread& t, int signo) {
+int report_signal(Thread& t, const siginfo_t& info) {
+  const int signo = info.si_signo;
   Server* const s = server();
   if (s == nullptr || s->detached.load()) return signo;
   if ((s->passed.load() >> (signo - 1) & 1) != 0) return signo;
   t.state.store(Thread::Busy);
   t.inject = 0;
+  t.info = info;
   if (!s->claim({Stop::Kind::Signal, t.tid, signo})) return s->detached.load() ? signo : -1;
   park(t);
   const int chosen = t.inject;
