@@ -68,10 +68,12 @@ std::string Session::report(const Stop& stop) {
     case Stop::Kind::Exited:
       out = "W";
       put_byte(out, stop.value);
+      if (with_pids_) out += ";process:" + number(static_cast<std::uint64_t>(target_.pid()));
       return out;
     case Stop::Kind::Killed:
       out = "X";
       put_byte(out, to_gdb_signal(stop.value));
+      if (with_pids_) out += ";process:" + number(static_cast<std::uint64_t>(target_.pid()));
       return out;
     case Stop::Kind::Breakpoint:
     case Stop::Kind::Signal: break;
@@ -79,21 +81,28 @@ std::string Session::report(const Stop& stop) {
   general_ = stop.tid;
   out = "T";
   put_byte(out, to_gdb_signal(stop.value));
-  out += "thread:" + number(static_cast<std::uint64_t>(stop.tid)) + ";";
+  out += "thread:" + thread_id(stop.tid) + ";";
   if (stop.kind == Stop::Kind::Breakpoint) out += "swbreak:;";
   return out;
 }
 
 int Session::general_thread() { return general_ > 0 ? static_cast<int>(general_) : last_.tid; }
 
+std::string Session::thread_id(int tid) const {
+  const std::string id = number(static_cast<std::uint64_t>(tid));
+  return with_pids_ ? "p" + number(static_cast<std::uint64_t>(target_.pid())) + "." + id : id;
+}
+
 Reply Session::query(std::string_view packet) {
-  if (starts(packet, "qSupported"))
+  if (starts(packet, "qSupported")) {
+    with_pids_ = packet.find("multiprocess+") != std::string_view::npos;
     return text(
-        "PacketSize=" + number(kMaxPacket) +
+        "PacketSize=" + number(kMaxPacket) + (with_pids_ ? ";multiprocess+" : "") +
         ";QStartNoAckMode+;swbreak+;vContSupported+;QPassSignals+;qXfer:features:read+;qXfer:auxv:read+;"
         "qXfer:exec-file:read+;qXfer:siginfo:read+");
+  }
   if (starts(packet, "qXfer:")) return query_transfer(packet);
-  if (packet == "qC") return text("QC" + number(static_cast<std::uint64_t>(general_thread())));
+  if (packet == "qC") return text("QC" + thread_id(general_thread()));
   if (packet == "qAttached" || starts(packet, "qAttached:")) return text("0");
   if (starts(packet, "qSymbol")) return ok();
   return query_threads(packet);
@@ -103,8 +112,8 @@ Reply Session::query_threads(std::string_view packet) {
   if (packet == "qfThreadInfo") {
     std::string list;
     for (const int tid : target_.threads()) {
-      if (list.size() + 16 > kMaxPacket / 2) break;
-      list += (list.empty() ? "m" : ",") + number(static_cast<std::uint64_t>(tid));
+      if (list.size() + 32 > kMaxPacket / 2) break;
+      list += (list.empty() ? "m" : ",") + thread_id(tid);
     }
     return text(list.empty() ? "l" : list);
   }

@@ -95,12 +95,14 @@ class Session {
   Reply breakpoint(std::string_view packet, bool insert);
   Reply alive(std::string_view packet);
   [[nodiscard]] int general_thread();
+  [[nodiscard]] std::string thread_id(int tid) const;
 
   Target& target_;
   Stop last_;
   std::int64_t general_ = 0;    // of Hg; 0: any
   std::int64_t continue_ = -1;  // of Hc; -1: all
   bool no_ack_ = false;
+  bool with_pids_ = false;  // ids are written pPID.TID; gdb reads /proc/PID/maps (vDSO) only then
   std::vector<Action> actions_;
 };
 

@@ -142,6 +142,21 @@ TEST_F(SessionTest, Queries) {
   EXPECT_EQ(ask("T33"), "E01");
 }
 
+TEST_F(SessionTest, IdsWithPids) {
+  EXPECT_EQ(ask("qSupported:swbreak+").find("multiprocess"), std::string::npos);
+  EXPECT_NE(ask("qSupported:multiprocess+;swbreak+").find(";multiprocess+"), std::string::npos);
+  EXPECT_EQ(ask("?"), "T05thread:pa.a;");
+  EXPECT_EQ(ask("qfThreadInfo"), "mpa.a,pa.b");
+  EXPECT_EQ(ask("Hgpa.b"), "OK");
+  EXPECT_EQ(ask("qC"), "QCpa.b");
+  EXPECT_EQ(ask("Hcpa.-1"), "OK");
+  EXPECT_EQ(session.handle("vCont;s:pa.b;c:pa.-1").then, Session::Then::Resume);
+  EXPECT_EQ(session.actions()[0].thread, 11);
+  EXPECT_EQ(session.actions()[1].thread, -1);
+  EXPECT_EQ(session.handle("D;a").then, Session::Then::Detach);
+  EXPECT_EQ(session.report({Stop::Kind::Exited, 0, 3}), "W03;process:a");
+}
+
 TEST_F(SessionTest, SiginfoOfTheCurrentThread) {
   EXPECT_EQ(ask("qXfer:siginfo:read::0,40"), "linfo");
   EXPECT_EQ(ask("Hgb"), "OK");
