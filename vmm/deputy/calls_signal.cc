@@ -38,16 +38,24 @@ SysRet change_mask(Task& t, int how, const std::uint64_t* set, std::uint64_t& ol
   if (set != nullptr && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK) return SysRet::fail(EINVAL);
   std::uint64_t host_old = 0;
   const std::uint64_t wanted = set != nullptr ? *set & ~kForcedSignals : 0;
+  // A signal that comes with the change is recorded with the new mask, so the forced part is in place before.
+  const std::uint64_t forced_before = t.forced_blocked;
+  if (set != nullptr) {
+    std::uint64_t forced = forced_before;
+    if (how == SIG_BLOCK) forced |= *set;
+    if (how == SIG_UNBLOCK) forced &= ~*set;
+    if (how == SIG_SETMASK) forced = *set;
+    t.forced_blocked = forced & kForcedSignals;
+  }
   // One gate call reads and changes, so that no signal can fall between the two.
   const SysRet rc = gate64(SYS_rt_sigprocmask, {word(how), set != nullptr ? word(&wanted) : 0, word(&host_old), 8, 0, 0});
-  if (rc.is_restart()) return rc;
-  old = host_old | t.forced_blocked;
+  if (rc.is_restart()) {
+    t.forced_blocked = forced_before;
+    t.recorded_mask = (t.recorded_mask & ~kForcedSignals) | forced_before;
+    return rc;
+  }
+  old = host_old | forced_before;
   if (set == nullptr) return rc;
-  std::uint64_t forced = t.forced_blocked;
-  if (how == SIG_BLOCK) forced |= *set;
-  if (how == SIG_UNBLOCK) forced &= ~*set;
-  if (how == SIG_SETMASK) forced = *set;
-  t.forced_blocked = forced & kForcedSignals;
   if ((t.held_forced & ~t.forced_blocked) != 0 && t.signal_recorded == 0) set_guest_mask(t, guest_mask(t));
   return rc;
 }

@@ -21,6 +21,7 @@
 #include "vmm/engine/direct/direct.hh"
 #include "vmm/mem/user_copy.hh"
 
+extern "C" void* _dl_allocate_tls(void* block);  // NOLINT: libc.a's own, see make_thread_area
 extern "C" std::int64_t hpcvmm_clone_vm(const void* args, std::size_t bytes, void (*start)(void*), void* arg);
 
 namespace hpcvmm::deputy {
@@ -168,6 +169,11 @@ SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, st
   pthread_t thread{};
   const int rc = pthread_create(&thread, &attr, thread_main, &start);
   pthread_attr_destroy(&attr);
+  static bool libc_handler_seen = false;  // under no lock: the first thread is created by a process that has only one
+  if (!libc_handler_seen) {
+    libc_handler_seen = true;
+    reinstall(*t.process->signals, 33);
+  }
   if (rc != 0) {
     drop_task(*fresh);
     give_stack(stack.base, 0);
@@ -194,6 +200,13 @@ void set_child_registers(engine::Vcpu& v, const GuestRegs& parent, const CloneAr
   }
 }
 
+void copy_vcpu_state(engine::Vcpu& to, engine::Vcpu& from) {
+  FpState fp;
+  from.get_fp(fp);
+  to.set_fp(fp);
+  for (unsigned i = 0; i < kTlsCount; ++i) to.set_tls(i, from.get_tls(i));
+}
+
 SysRet clone_thread(Task& t, const CloneArgs& a, Abi abi) {
   constexpr std::uint64_t kNeeded = CLONE_VM | CLONE_SIGHAND;
   if ((a.flags & kNeeded) != kNeeded) return SysRet::fail(EINVAL);
@@ -206,10 +219,7 @@ SysRet clone_thread(Task& t, const CloneArgs& a, Abi abi) {
   }
   fresh->vcpu = fresh->owned_vcpu.get();
   fresh->process = t.process;
-  FpState fp;
-  t.vcpu->get_fp(fp);
-  fresh->vcpu->set_fp(fp);
-  for (unsigned i = 0; i < kTlsCount; ++i) fresh->vcpu->set_tls(i, t.vcpu->get_tls(i));
+  copy_vcpu_state(*fresh->vcpu, *t.vcpu);
   set_child_registers(*fresh->vcpu, t.vcpu->regs(), a, abi);
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) {
@@ -228,6 +238,7 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   t.tid = static_cast<int>(raw_call(SYS_gettid));
   p.tasks = {&t};
   p.ended = {};
+  p.leader_status = -1;
   t.count = {};
   unlock_after_fork(t);
   if (t.debug != nullptr) debug_after_fork_child(t);
@@ -262,6 +273,30 @@ SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
   return SysRet::raw(rc);
 }
 
+/// The Process of a child that shares this memory: the same window, its own signal table unless CLONE_SIGHAND.
+std::shared_ptr<Process> process_for_child(Task& t, const CloneArgs& a, Task& child) {
+  const Process& p = *t.process;
+  auto made = std::make_shared<Process>();
+  made->mm = p.mm;
+  made->options = p.options;
+  made->engine_kind = p.engine_kind;
+  made->abi = p.abi;
+  made->exe = p.exe;
+  made->vdso = p.vdso;
+  made->vdso_sigreturn = p.vdso_sigreturn;
+  made->vdso_rt_sigreturn = p.vdso_rt_sigreturn;
+  made->read_implies_exec = p.read_implies_exec;
+  made->seccomp = p.seccomp;
+  made->signals = p.signals;
+  if ((a.flags & CLONE_SIGHAND) == 0) {
+    made->signals = std::make_shared<SignalTable>();
+    const mem::LockGuard guard(p.signals->lock);
+    std::copy(std::begin(p.signals->actions), std::end(p.signals->actions), std::begin(made->signals->actions));
+  }
+  made->tasks = {&child};
+  return made;
+}
+
 struct VforkStart {
   Task* child;
   std::uint64_t mask;
@@ -294,25 +329,7 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   std::array<std::uint64_t, kTlsCount> tls{};
   for (unsigned i = 0; i < kTlsCount; ++i) tls[i] = t.vcpu->get_tls(i);
   Task child;
-  child.process = std::make_shared<Process>();
-  child.process->mm = t.process->mm;
-  child.process->options = t.process->options;
-  child.process->engine_kind = t.process->engine_kind;
-  child.process->abi = t.process->abi;
-  child.process->exe = t.process->exe;
-  child.process->vdso = t.process->vdso;
-  child.process->vdso_sigreturn = t.process->vdso_sigreturn;
-  child.process->vdso_rt_sigreturn = t.process->vdso_rt_sigreturn;
-  child.process->read_implies_exec = t.process->read_implies_exec;
-  child.process->seccomp = t.process->seccomp;
-  child.process->signals = t.process->signals;
-  if ((a.flags & CLONE_SIGHAND) == 0) {
-    child.process->signals = std::make_shared<SignalTable>();
-    const mem::LockGuard guard(t.process->signals->lock);
-    std::copy(std::begin(t.process->signals->actions), std::end(t.process->signals->actions),
-              std::begin(child.process->signals->actions));
-  }
-  child.process->tasks = {&child};
+  child.process = process_for_child(t, a, child);
   child.vcpu = t.vcpu;
   child.vfork_child = true;
   child.altstack = t.altstack;
@@ -335,14 +352,74 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   return SysRet::raw(rc);
 }
 
+[[noreturn]] void sharing_main(void* arg) {
+  const VforkStart start = *static_cast<VforkStart*>(arg);
+  Task& t = *start.child;
+  set_self(&t);
+  t.tid = static_cast<int>(raw_call(SYS_gettid));
+  if (t.process->engine_kind == engine::Kind::Direct) static_cast<void>(engine::direct_thread_attach());
+  delete static_cast<VforkStart*>(arg);
+  set_guest_mask(t, start.mask);
+  run_task(t);
+  __builtin_unreachable();  // call_exit ends the process
+}
+
+/// A thread control block of libc for a task that pthread_create does not know.  Source: glibc tls.h, tcbhead_t.
+void* make_thread_area() {
+  auto* const area = static_cast<std::uint64_t*>(_dl_allocate_tls(nullptr));
+  if (area == nullptr) return nullptr;
+  area[0] = area[2] = word(area);  // tcb, self
+  return area;
+}
+
+// CLONE_VM alone: a process of its own that shares this memory and runs at the same time, on a vCPU of the same VM.
+// Its stack and libc state stay behind when it ends: nobody is told that it has.
+SysRet clone_sharing(Task& t, const CloneArgs& a, Abi abi) {
+  auto child = std::make_unique<Task>();
+  {
+    const mem::LockGuard guard(t.process->mm->lock());
+    auto vcpu = t.process->mm->engine().make_vcpu();
+    if (!vcpu) return SysRet::fail(EAGAIN);
+    child->owned_vcpu = *std::move(vcpu);
+  }
+  child->vcpu = child->owned_vcpu.get();
+  copy_vcpu_state(*child->vcpu, *t.vcpu);
+  set_child_registers(*child->vcpu, t.vcpu->regs(), a, abi);
+  child->process = process_for_child(t, a, *child);
+  std::uint64_t mask = 0;
+  if (!block_all(t, mask)) {
+    const mem::LockGuard guard(t.process->mm->lock());
+    t.process->mm->engine().recycle(std::move(child->owned_vcpu));
+    return SysRet::restart();
+  }
+  Stack stack = take_stack();
+  void* const area = make_thread_area();
+  auto start = std::make_unique<VforkStart>(VforkStart{child.get(), mask});
+  CloneArgs host = a;
+  host.flags |= CLONE_SETTLS;
+  host.tls = word(area);
+  host.stack = word(stack.base);
+  host.stack_size = stack.bytes;
+  std::int64_t rc = -EAGAIN;
+  if (stack.base != nullptr && area != nullptr)
+    rc = hpcvmm_clone_vm(&host, sizeof host, [](void* p) { sharing_main(p); }, start.get());
+  if (rc > 0) {
+    static_cast<void>(child.release());
+    static_cast<void>(start.release());
+  } else if (stack.base != nullptr) {
+    give_stack(stack.base, 0);
+  }
+  set_guest_mask(t, mask);
+  return SysRet::raw(rc);
+}
+
 SysRet do_clone(const CallContext& c, const CloneArgs& a) {
   if (a.stack != 0 && touches_zone(a.stack, a.stack_size)) return SysRet::fail(EFAULT);
   for (const std::uint64_t at : {a.pidfd, a.child_tid, a.parent_tid, a.set_tid})
     if (touches_zone(at, 8)) return SysRet::fail(EFAULT);
   if ((a.flags & CLONE_THREAD) != 0) return clone_thread(c.task, a, c.abi);
   if ((a.flags & CLONE_VM) == 0) return clone_process(c.task, a, c.abi);
-  // Sharing memory without suspending the parent would need two tasks on one vCPU table and a libc thread state each.
-  if ((a.flags & CLONE_VFORK) == 0) return SysRet::fail(ENOSYS);
+  if ((a.flags & CLONE_VFORK) == 0) return clone_sharing(c.task, a, c.abi);
   return clone_vfork(c.task, a, c.abi);
 }
 
@@ -392,11 +469,13 @@ SysRet call_exit(const CallContext& c) {
   Process& p = *t.process;
   const std::uint64_t status = c.arg(0);
   bool last = false;
+  // The child of a thread's fork is a leader that runs on a thread's stack.
+  const bool leader = t.tid == static_cast<int>(raw_call(SYS_getpid));
   {
     const mem::LockGuard guard(p.lock);
     last = p.tasks.size() <= 1;
     // A process's status is its leader's, whenever that ended.
-    if (t.stack == nullptr) p.leader_status = static_cast<std::int64_t>(status);
+    if (leader) p.leader_status = static_cast<std::int64_t>(status);
   }
   if (last || t.vfork_child) {
     const std::uint64_t final_status = p.leader_status >= 0 ? static_cast<std::uint64_t>(p.leader_status) : status;
@@ -415,7 +494,7 @@ SysRet call_exit(const CallContext& c) {
   t.ended = true;
   keep_registers(t);
   // The leader's host thread has no thread_main to return to.
-  if (t.stack == nullptr) raw_call(SYS_exit, status);
+  if (leader) raw_call(SYS_exit, status);
   return SysRet::ok();
 }
 

@@ -35,7 +35,6 @@ enum Vector : std::uint8_t {
 };
 constexpr std::uint32_t kFaultWrite = 2;
 constexpr std::uint32_t kFaultFetch = 16;
-constexpr std::uint64_t kTrapFlag = 0x100;
 
 /// si_code of SIGFPE from the x87 or SSE status.  Source: Linux fpu__exception_code().
 int fpe_code(Task& t, bool x87) {
@@ -95,7 +94,6 @@ void raise_for(Task& t, const Exit& e, const siginfo_t& info) {
   t.last_trap = e.vector;
   t.last_error = e.error_code;
   t.last_cr2 = e.fault_address;
-  if (e.vector == kDebug) t.vcpu->regs().rflags &= ~kTrapFlag;
   trace_signal(t, info);
   force_signal(t, info);
 }

@@ -185,15 +185,9 @@ void watch_signals(SignalTable& table) {
     if (!is_forced(s) && debugger_wants(s, table.actions[s])) g_installer(s, SA_RESTART, on_host_signal);
 }
 
-int set_action(SignalTable& table, int signo, const SigAction* action, SigAction* old) {
-  if (signo < 1 || signo > 64) return EINVAL;
-  if (action != nullptr && (signo == SIGKILL || signo == SIGSTOP)) return EINVAL;
-  const mem::LockGuard guard(table.lock);
-  if (old != nullptr) *old = table.actions[signo];
-  if (action == nullptr) return 0;
-  SigAction stored = *action;
-  stored.mask &= ~(bit(SIGKILL) | bit(SIGSTOP));
-  table.actions[signo] = stored;
+namespace {
+/// Makes the host's disposition match the guest's.
+void install(int signo, const SigAction& stored) {
   const auto host_flags =
       static_cast<unsigned long>(stored.flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT | SA_RESETHAND));
   if (is_forced(signo)) {
@@ -206,7 +200,25 @@ int set_action(SignalTable& table, int signo, const SigAction* action, SigAction
     const KernelAction plain{stored.handler, host_flags, 0, 0};
     host_sigaction(signo, &plain, nullptr);
   }
+}
+}  // namespace
+
+int set_action(SignalTable& table, int signo, const SigAction* action, SigAction* old) {
+  if (signo < 1 || signo > 64) return EINVAL;
+  if (action != nullptr && (signo == SIGKILL || signo == SIGSTOP)) return EINVAL;
+  const mem::LockGuard guard(table.lock);
+  if (old != nullptr) *old = table.actions[signo];
+  if (action == nullptr) return 0;
+  SigAction stored = *action;
+  stored.mask &= ~(bit(SIGKILL) | bit(SIGSTOP));
+  table.actions[signo] = stored;
+  install(signo, stored);
   return 0;
+}
+
+void reinstall(SignalTable& table, int signo) {
+  const mem::LockGuard guard(table.lock);
+  install(signo, table.actions[signo]);
 }
 
 std::uint64_t guest_mask(Task& t) {

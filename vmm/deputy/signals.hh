@@ -33,6 +33,10 @@ void watch_signals(SignalTable& table);
 /// Sets the guest's action and the host's to match.  Returns 0 or an errno.  `old` may be nullptr.
 int set_action(SignalTable& table, int signo, const SigAction* action, SigAction* old);
 
+/// Puts the host's handler for `signo` back as the table has it: libc's pthread_create installs one of its own for
+/// signal 33 the first time.
+void reinstall(SignalTable& table, int signo);
+
 /// The guest's mask of this thread.
 std::uint64_t guest_mask(Task& t);
 /// Puts a guest mask in place (SIGKILL and SIGSTOP are dropped by the kernel).  A signal may be recorded at once.

@@ -282,11 +282,11 @@ Exit KvmVcpu::decode_io() {
   return {.kind = ExitKind::Exception, .vector = 13};
 }
 
-bool KvmVcpu::is_int80(std::uint64_t rip) const {
+int KvmVcpu::interrupt_number(std::uint64_t rip) const {
   // The two bytes were just fetched by the vCPU, so the page is there; another thread may still unmap it meanwhile.
-  std::array<std::byte, 2> bytes{};
-  if (!engine_.config_.copy_in(bytes.data(), rip, bytes.size())) return false;
-  return bytes[0] == std::byte{0xcd} && bytes[1] == std::byte{0x80};
+  std::array<std::uint8_t, 2> bytes{};
+  if (!engine_.config_.copy_in(bytes.data(), rip, bytes.size())) return -1;
+  return bytes[0] == 0xcd ? bytes[1] : -1;
 }
 
 Exit KvmVcpu::decode_exception() {
@@ -304,9 +304,15 @@ Exit KvmVcpu::decode_exception() {
   if ((regs_.cs & 3) != 3) return {.kind = ExitKind::Broken, .vector = vector, .detail = "exception inside the stub"};
   if (vector == 0x80) return {.kind = ExitKind::Syscall32};
   // PVM: the emulator of 32-bit code raises #UD at int $0x80, native 64-bit code #GP with the gate's number.
-  if ((vector == 6 || (vector == 13 && f[1] == 0x402)) && is_int80(regs_.rip)) {
-    regs_.rip += 2;
-    return {.kind = ExitKind::Syscall32};
+  if (vector == 6 || (vector == 13 && f[1] == 0x402)) {
+    const int number = interrupt_number(regs_.rip);
+    if (number == 0x80) {
+      regs_.rip += 2;
+      return {.kind = ExitKind::Syscall32};
+    }
+    // `int n` for a gate that ring 3 may not use is #GP on every CPU; PVM says #UD.
+    if (number >= 0)
+      return {.kind = ExitKind::Exception, .vector = 13, .error_code = static_cast<std::uint32_t>(number) << 3 | 2};
   }
   Exit e{.kind = ExitKind::Exception, .vector = vector, .error_code = static_cast<std::uint32_t>(f[1] & 0x1f)};
   if (vector != 14) e.error_code = static_cast<std::uint32_t>(f[1]);

@@ -45,7 +45,7 @@ class KvmVcpu final : public Vcpu {
   kvm_segment data_segment(std::uint16_t selector, std::uint64_t base) const;
   Exit decode_io();
   Exit decode_exception();
-  bool is_int80(std::uint64_t rip) const;
+  int interrupt_number(std::uint64_t rip) const;
   bool in_transit() const;
 
   KvmEngine& engine_;
