@@ -112,7 +112,7 @@ void drop_task(Task& t) {
 struct ThreadStart {
   Task* task;
   std::uint64_t flags, child_tid, mask;
-  bool debugged;
+  const gdb::Thread* debug;  // the creator's; nullptr: not debugged
   std::atomic<std::uint32_t> tid{0};
 };
 
@@ -139,7 +139,7 @@ void* thread_main(void* arg) {
   if ((flags & CLONE_FS) == 0) unshared |= CLONE_FS;
   if ((flags & CLONE_FILES) == 0) unshared |= CLONE_FILES;
   if (unshared != 0) raw_call(SYS_unshare, unshared);
-  if (start->debugged) debug_attach(*t);
+  if (start->debug != nullptr) debug_attach(*t, *start->debug);
   start->tid.store(static_cast<std::uint32_t>(t->tid), std::memory_order_release);
   wake(start->tid);  // `start` may be gone from here on
   set_guest_mask(*t, mask);
@@ -161,7 +161,7 @@ SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, st
   pthread_attr_setstack(&attr, stack.base, stack.bytes);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   fresh->stack = stack.base;
-  ThreadStart start{fresh.get(), a.flags, a.child_tid, mask, t.debug != nullptr};
+  ThreadStart start{fresh.get(), a.flags, a.child_tid, mask, t.debug.get()};
   {
     const mem::LockGuard guard(t.process->lock);
     t.process->tasks.push_back(fresh.get());

@@ -51,7 +51,7 @@ void debug_start(Task& t, std::uint64_t auxv, std::uint64_t auxv_bytes) {
   config.exe = t.process->exe;
   config.auxv.resize(auxv_bytes);
   static_cast<void>(mem::copy_in(config.auxv.data(), auxv, auxv_bytes));
-  config.hide_fd = hide_fd;
+  config.hide_fd = [](int fd) { return hide_fd(fd); };
   config.track_fd = track_fd;
   config.stack = [](std::size_t bytes) { return mem::arena_map(bytes); };
   if (o.gdb_port != 0) {
@@ -71,11 +71,11 @@ void debug_start(Task& t, std::uint64_t auxv, std::uint64_t auxv_bytes) {
   watch_signals(*t.process->signals);
 }
 
-void debug_attach(Task& t) {
+void debug_attach(Task& t, const gdb::Thread& creator) {
   t.debug = std::make_unique<gdb::Thread>();
   t.debug->tid = t.tid;
   t.debug->vcpu = t.vcpu;
-  gdb::add_thread(*t.debug);
+  gdb::add_thread(*t.debug, creator);
 }
 
 void debug_detach(Task& t) {

@@ -16,7 +16,7 @@ void debug_start(Task& t, std::uint64_t auxv, std::uint64_t auxv_bytes);
 bool debug_signals();
 
 /// A new thread of a debugged process, on that thread; and its end.
-void debug_attach(Task& t);
+void debug_attach(Task& t, const gdb::Thread& creator);
 void debug_detach(Task& t);
 
 // The rest only for tasks with `debug`.

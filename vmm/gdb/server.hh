@@ -57,8 +57,9 @@ struct Config {
 /// pthread_create(3).
 Status start(const Config& config, Thread& first);
 
-/// A new guest thread, before its first run; and a thread that ends (waits while the program is stopped).
-void add_thread(Thread& t);
+/// A new guest thread, before its first run: it holds if its creator does (gdb may be letting one thread
+/// alone step over a breakpoint).  And a thread that ends (waits while the program is stopped).
+void add_thread(Thread& t, const Thread& creator);
 void remove_thread(Thread& t);
 
 /// Before Vcpu::run(): parks while the program is stopped.  False: do not run, `t.inject` is to be delivered

@@ -126,11 +126,11 @@ bool ProcMemory::write(std::uint64_t at, const void* from, std::size_t bytes) {
   return ::pwrite(fd_, from, bytes, static_cast<off_t>(at)) == static_cast<ssize_t>(bytes);
 }
 
-void add_thread(Thread& t) {
+void add_thread(Thread& t, const Thread& creator) {
   Server* const s = server();
   if (s == nullptr) return;
   const mem::LockGuard guard(s->lock);
-  t.hold.store(s->running ? 0 : 1);
+  t.hold.store(creator.hold.load());
   s->list.push_back(&t);
 }
 
