@@ -98,9 +98,7 @@ std::vector<const char*> pointers(const std::vector<std::string>& strings) {
   return p;
 }
 
-void close_raw(int fd) {
-  if (fd >= 0) raw_call(SYS_close, word(fd));
-}
+
 
 }  // namespace
 
@@ -114,10 +112,10 @@ std::string encode(const ExecConfig& c) {
   put_number(out, c.options.cpus);
   put_number(out, c.options.facts_known ? 1 : 0);
   for (unsigned i = 0; i < 2; ++i) put_number(out, c.options.kvm_run[i] | (c.options.direct_run[i] ? 256U : 0U));
+  put_number(out, word(c.program_fd));
+  put_string(out, c.execfn);
   put_string(out, c.path);
-  put_number(out, word(c.dir_fd));
-  put_number(out, word(c.exec_flags));
-  put_string(out, c.exe_path);
+  put_number(out, c.secure ? 1 : 0);
   put_number(out, c.mask);
   put_number(out, word(c.kvm_fd));
   put_number(out, word(c.self_fd));
@@ -139,10 +137,10 @@ bool decode(const std::string& bytes, ExecConfig& c) {
     c.options.kvm_run[i] = static_cast<std::uint8_t>(v);
     c.options.direct_run[i] = (v & 256) != 0;
   }
+  c.program_fd = r.as_int();
+  c.execfn = r.string();
   c.path = r.string();
-  c.dir_fd = r.as_int();
-  c.exec_flags = r.as_int();
-  c.exe_path = r.string();
+  c.secure = r.number() != 0;
   c.mask = r.number();
   c.kvm_fd = r.as_int();
   c.self_fd = r.as_int();
@@ -152,18 +150,15 @@ bool decode(const std::string& bytes, ExecConfig& c) {
 
 namespace {
 
-/// What the old image can know: 0, or the errno of execve(2).  Sets `native` for programs hpc-vmm must not run.
-int check(load::ExecRequest& request, load::Native& native, std::string& why) {
-  load::Program program;
+/// What the old image can know: 0, or the errno of execve(2).  program.native says if hpc-vmm must not run it.
+int check(const load::ExecRequest& request, load::Program& program) {
   load::Verdict v = load::resolve_program(request, program);
   if (!v.ok()) return v.error;
-  native = program.native;
-  why = program.path;
-  if (native != load::Native::No) return 0;
+  if (program.native != load::Native::No) return 0;
   load::Images images;
   v = load::open_images(program.fd.get(), images);
   if (!v.ok()) return v.error;
-  if (images.interp_unreadable) native = load::Native::Unreadable;
+  if (images.interp_unreadable) program.native = load::Native::Unreadable;
   return 0;
 }
 
@@ -174,21 +169,21 @@ int run_native(load::ExecRequest& request, const std::vector<std::string>& env) 
                                     word(envp.data()), word(request.flags)));
 }
 
-int run_managed(const ExecConfig& config, const load::ExecRequest& request, const std::vector<std::string>& env) {
+int run_managed(const ExecConfig& config, const std::vector<std::string>& args, const std::vector<std::string>& env) {
   const std::string bytes = encode(config);
   const int memfd = static_cast<int>(raw_call(SYS_memfd_create, word("hpc-vmm-exec"), 0));
   if (memfd < 0) return -memfd;
   raw_call(SYS_write, word(memfd), word(bytes.data()), bytes.size());
   const int kept = keep_across_exec(memfd);
-  close_raw(memfd);
+  raw_call(SYS_close, word(memfd));
   std::array<char, 32> number{};
   std::snprintf(number.data(), number.size(), "%d", kept);
   std::vector<std::string> argv{kExecMark, number.data()};
-  argv.insert(argv.end(), request.argv.begin(), request.argv.end());
+  argv.insert(argv.end(), args.begin(), args.end());
   const auto argp = pointers(argv);
   const auto envp = pointers(env);
   const auto rc = raw_call(SYS_execveat, word(config.self_fd), word(""), word(argp.data()), word(envp.data()), AT_EMPTY_PATH);
-  close_raw(kept);
+  close_hidden(kept);
   return -static_cast<int>(rc);
 }
 
@@ -197,36 +192,37 @@ int run_managed(const ExecConfig& config, const load::ExecRequest& request, cons
 int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>& env) {
   if (request.dirfd >= 0 && is_hidden(request.dirfd)) return EBADF;
   if (is_own_exe_path(t, request.path.c_str())) request.path = t.process->exe;
-  load::Native native = load::Native::No;
-  std::string what;
-  if (const int e = check(request, native, what)) return e;
+  load::Program program;
+  if (const int e = check(request, program)) return e;
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return ERESTART;
   int error = 0;
-  if (native != load::Native::No) {
+  if (program.native != load::Native::No) {
     if (t.process->options.verbose)
-      say("hpc-vmm: %s runs natively, unmanaged: %s\n", what.c_str(),
-          native == load::Native::Unreadable ? "it cannot be read" : "it has set-user-ID, set-group-ID or file capabilities");
+      say("hpc-vmm: %s runs natively, unmanaged: %s\n", program.path.c_str(),
+          program.native == load::Native::Unreadable ? "it cannot be read" : "it has set-user-ID, set-group-ID or file capabilities");
     const std::uint64_t host = mask & ~kForcedSignals;
     raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&host), 0, 8);
     error = run_native(request, env);
   } else {
     ExecConfig config;
     config.options = t.process->options;
-    config.path = request.path;
-    config.dir_fd = request.dirfd;
-    config.exec_flags = request.flags;
+    config.program_fd = keep_across_exec(program.fd.get());
+    config.execfn = program.execfn;
+    config.path = program.path;
+    config.secure = program.secure;
     config.mask = mask;
     config.kvm_fd = keep_across_exec(kvm_fd());
     config.self_fd = keep_across_exec(self_fd());
     config.options.trace_fd = keep_across_exec(t.process->options.trace_fd);
     config.options.summary_fd = keep_across_exec(t.process->options.summary_fd);
     if (t.process->seccomp != nullptr) config.seccomp = seccomp_encode(*t.process->seccomp);
-    error = run_managed(config, request, env);
-    close_raw(config.kvm_fd);
-    close_raw(config.self_fd);
-    close_raw(config.options.trace_fd);
-    close_raw(config.options.summary_fd);
+    error = run_managed(config, program.argv, env);
+    close_hidden(config.program_fd);
+    close_hidden(config.kvm_fd);
+    close_hidden(config.self_fd);
+    close_hidden(config.options.trace_fd);
+    close_hidden(config.options.summary_fd);
   }
   set_guest_mask(t, mask);
   return error;

@@ -19,10 +19,10 @@ inline constexpr const char* kExecMark = "\001hpc-vmm-exec";
 
 struct ExecConfig {
   Options options;
-  std::string path;   // as the guest gave it
-  int dir_fd = -100;  // execveat's descriptor, kept open across exec
-  int exec_flags = 0;
-  std::string exe_path;  // the guest's program before, for a path of /proc/self/exe
+  // The program as the old image has resolved it: what it checked is what runs, whatever happens to the path meanwhile.
+  int program_fd = -1;
+  std::string execfn, path;
+  bool secure = false;
   std::uint64_t mask = 0;  // guest's signal mask
   int kvm_fd = -1, self_fd = -1;
   std::string seccomp;

@@ -25,11 +25,13 @@ constexpr rlim_t kHighest = 4096;  // not higher: a process's descriptor table i
 constexpr unsigned kMaxHidden = 1200;
 
 struct Hidden {
+  struct Entry {
+    std::int32_t fd;
+    int* owner;  // the variable that holds the number; nullptr: nobody to tell, so it cannot move
+  };
   mem::Lock lock;
-  std::array<std::int32_t, kMaxHidden> fds{};
+  std::array<Entry, kMaxHidden> entries{};
   unsigned count = 0;
-  std::array<int*, 64> owners{};
-  unsigned owner_count = 0;
 } g_hidden;  // NOLINT: guarded by its lock; per process
 
 int duplicate_above(int fd, rlim_t base) {
@@ -40,23 +42,19 @@ int move_up(int fd) {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   const rlim_t base = std::min(limit.rlim_cur, kHighest);
-  if (base + 64 > limit.rlim_cur && limit.rlim_max > limit.rlim_cur) {
-    // Numbers above the soft limit stay usable once they exist; only making them needs room for a moment.
-    rlimit wider = limit;
-    wider.rlim_cur = std::min<rlim_t>(limit.rlim_max, base + kMaxHidden);
-    ::setrlimit(RLIMIT_NOFILE, &wider);
-    const int moved = duplicate_above(fd, base);
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    if (moved >= 0) return moved;
-  }
-  const int moved = duplicate_above(fd, base);
-  if (moved >= 0) return moved;
-  return duplicate_above(fd, limit.rlim_cur > 64 ? limit.rlim_cur - 64 : 0);
+  // Numbers above the soft limit stay usable once they exist; only making them needs room for a moment.
+  rlimit wider = limit;
+  wider.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &wider);
+  int moved = duplicate_above(fd, base);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (moved < 0) moved = duplicate_above(fd, limit.rlim_cur > 64 ? limit.rlim_cur - 64 : 0);
+  return moved;
 }
 
-void forget(int fd) {
+void forget_locked(int fd) {
   for (unsigned i = 0; i < g_hidden.count; ++i)
-    if (g_hidden.fds[i] == fd) g_hidden.fds[i--] = g_hidden.fds[--g_hidden.count];
+    if (g_hidden.entries[i].fd == fd) g_hidden.entries[i--] = g_hidden.entries[--g_hidden.count];
 }
 
 }  // namespace
@@ -65,7 +63,7 @@ mem::Lock& hidden_lock() { return g_hidden.lock; }
 
 const sys::HostGate& host_gate() { return kGate; }
 
-int hide_fd(int fd) {
+int hide_fd(int fd, int* owner) {
   const mem::LockGuard guard(g_hidden.lock);
   int moved = move_up(fd);
   if (moved < 0) {
@@ -73,52 +71,63 @@ int hide_fd(int fd) {
   } else {
     raw_call(SYS_close, word(fd));
   }
-  // A number that KVM descriptors of ended threads or of a fork's parent had before is here already.
-  forget(moved);
-  if (g_hidden.count < kMaxHidden) g_hidden.fds[g_hidden.count++] = moved;
+  forget_locked(moved);
+  if (g_hidden.count < kMaxHidden) g_hidden.entries[g_hidden.count++] = {moved, owner};
+  if (owner != nullptr) *owner = moved;
   return moved;
 }
 
+void close_hidden(int fd) {
+  if (fd < 0) return;
+  const mem::LockGuard guard(g_hidden.lock);
+  forget_locked(fd);
+  raw_call(SYS_close, word(fd));
+}
+
 bool is_hidden(int fd) {
-  if (fd < 0) return false;
   const unsigned n = g_hidden.count;
   for (unsigned i = 0; i < n; ++i)
-    if (g_hidden.fds[i] == fd) return raw_call(SYS_fcntl, word(fd), F_GETFD) >= 0;
+    if (g_hidden.entries[i].fd == fd) return true;
   return false;
 }
 
 unsigned hidden_fds(int* out, unsigned room) {
   const mem::LockGuard guard(g_hidden.lock);
-  unsigned n = 0;
-  for (unsigned i = 0; i < g_hidden.count && n < room; ++i)
-    if (raw_call(SYS_fcntl, word(g_hidden.fds[i]), F_GETFD) >= 0) out[n++] = g_hidden.fds[i];
+  const unsigned n = std::min(room, g_hidden.count);
+  for (unsigned i = 0; i < n; ++i) out[i] = g_hidden.entries[i].fd;
   std::sort(out, out + n);
   return n;
 }
 
 void track_fd(int* owner) {
   const mem::LockGuard guard(g_hidden.lock);
-  if (g_hidden.owner_count < g_hidden.owners.size()) g_hidden.owners[g_hidden.owner_count++] = owner;
+  for (unsigned i = 0; i < g_hidden.count; ++i)
+    if (g_hidden.entries[i].fd == *owner) g_hidden.entries[i].owner = owner;
 }
 
 bool move_hidden(int fd) {
   const mem::LockGuard guard(g_hidden.lock);
-  const int moved = move_up(fd);
-  if (moved < 0) return false;
-  bool owned = false;
-  for (unsigned i = 0; i < g_hidden.owner_count; ++i) {
-    if (*g_hidden.owners[i] != fd) continue;
-    *g_hidden.owners[i] = moved;
-    owned = true;
+  for (unsigned i = 0; i < g_hidden.count; ++i) {
+    Hidden::Entry& e = g_hidden.entries[i];
+    if (e.fd != fd || e.owner == nullptr) continue;
+    const int moved = move_up(fd);
+    if (moved < 0) return false;
+    e.fd = *e.owner = moved;
+    raw_call(SYS_close, word(fd));
+    return true;
   }
-  if (!owned) {
-    raw_call(SYS_close, word(moved));
-    return false;
-  }
-  forget(fd);
-  g_hidden.fds[g_hidden.count++] = moved;
-  raw_call(SYS_close, word(fd));
-  return true;
+  return false;
+}
+
+FdRoom::FdRoom() {
+  ::getrlimit(RLIMIT_NOFILE, &before_);
+  rlimit wider = before_;
+  wider.rlim_cur = before_.rlim_max;
+  if (before_.rlim_cur < before_.rlim_max) ::setrlimit(RLIMIT_NOFILE, &wider);
+}
+
+FdRoom::~FdRoom() {
+  if (before_.rlim_cur < before_.rlim_max) ::setrlimit(RLIMIT_NOFILE, &before_);
 }
 
 void say(const char* format, ...) {

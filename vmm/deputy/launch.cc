@@ -98,8 +98,15 @@ std::unique_ptr<engine::Engine> make_engine(const Start& s) {
     return *std::move(made);
   }
   engine::kvm::KvmConfig config;
-  config.kvm_fd = g_kvm_fd;
-  config.hide_fd = hide_fd;
+  config.kvm_fd = &g_kvm_fd;
+  config.make_fd = [](int (*make)(void*), void* arg, int* owner) {
+    const FdRoom room;
+    const int fd = make(arg);
+    if (fd < 0) return false;
+    hide_fd(fd, owner);
+    return true;
+  };
+  config.close_fd = close_hidden;
   config.copy_in = mem::copy_in;
   config.host_vdso = s.vdso.range_begin;
   config.host_vdso_bytes = s.vdso.range_end - s.vdso.range_begin;
@@ -328,8 +335,6 @@ void prepare(Start& s) {
   // Without a host vDSO the guest's clocks cost a system call each.
   if (auto found = vdso::host_vdso()) s.vdso = *found;
   mem::set_host_vdso(s.vdso.range_begin, s.vdso.range_end);
-  track_fd(&g_kvm_fd);
-  track_fd(&g_self_fd);
   static char* empty[] = {nullptr};
   environ = empty;  // the strings lie on the stack that the guest is about to get
 }
@@ -344,8 +349,8 @@ int launch(LaunchRequest request) {
   s->config.options = request.options;
   s->env = std::move(request.env);
   const int kvm = ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
-  if (kvm >= 0) g_kvm_fd = hide_fd(kvm);
-  g_self_fd = hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC));
+  if (kvm >= 0) hide_fd(kvm, &g_kvm_fd);
+  hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC), &g_self_fd);
   const char* const name = request.program.path.c_str();
   load::Verdict v = load::resolve_program(request.program, s->program);
   if (v.ok() && s->program.native == load::Native::No) v = load::open_images(s->program.fd.get(), s->images);
@@ -389,19 +394,23 @@ void continue_exec(int argc, char** argv, char** envp) {
   }
   raw_call(SYS_close, word(fd));
   if (!decode(bytes, s->config)) die_late("exec: damaged hand-over", EPROTO, SIGKILL);
-  for (int* keep : {&s->config.kvm_fd, &s->config.self_fd, &s->config.options.trace_fd, &s->config.options.summary_fd})
+  for (int* keep : {&s->config.options.trace_fd, &s->config.options.summary_fd})
     if (*keep >= 0) *keep = hide_fd(*keep);
-  g_kvm_fd = s->config.kvm_fd;
-  g_self_fd = s->config.self_fd;
-  load::ExecRequest request;
-  request.path = s->config.path;
-  request.dirfd = s->config.dir_fd;
-  request.flags = s->config.exec_flags;
-  for (int i = 2; i < argc; ++i) request.argv.emplace_back(argv[i]);
+  if (s->config.kvm_fd >= 0) hide_fd(s->config.kvm_fd, &g_kvm_fd);
+  hide_fd(s->config.self_fd, &g_self_fd);
+  s->program.fd = UniqueFd(s->config.program_fd);
+  s->program.execfn = s->config.execfn;
+  s->program.path = s->config.path;
+  s->program.secure = s->config.secure;
+  for (int i = 2; i < argc; ++i) s->program.argv.emplace_back(argv[i]);
   for (char** e = envp; *e != nullptr; ++e) s->env.emplace_back(*e);
-  load::Verdict v = load::resolve_program(request, s->program);
+  std::array<std::byte, load::kHeadBytes> head{};
+  n = raw_call(SYS_pread64, word(s->program.fd.get()), word(head.data()), head.size(), 0);
+  if (n < 0) n = 0;
+  s->program.header = load::parse_header(std::span(head).first(static_cast<std::size_t>(n)), load::Role::Program);
+  load::Verdict v = s->program.header.verdict;
   if (v.ok()) v = load::open_images(s->program.fd.get(), s->images);
-  // It was there a moment ago; Linux, too, kills when a program vanishes behind the point of no return.
+  // It was right a moment ago; Linux, too, kills when a program changes behind the point of no return.
   if (!v.ok()) die_late(v.why, v.error, SIGSEGV);
   std::string message;
   if (!choose_engine(*s, message)) die_late(message.c_str(), ENOEXEC, SIGKILL);

@@ -1,6 +1,5 @@
 #include "vmm/engine/kvm/machine.hh"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -45,13 +44,18 @@ Result<std::unique_ptr<Engine>> make_kvm_engine(const KvmConfig& config) {
 
 KvmEngine::~KvmEngine() {
   idle_.clear();
-  if (vm_fd_ >= 0) ::close(vm_fd_);
+  config_.close_fd(vm_fd_);
 }
 
 Status KvmEngine::create_vm() {
-  HPCVMM_TRY(const int fd, call_fd(config_.kvm_fd, KVM_CREATE_VM, 0UL, "KVM_CREATE_VM"));
-  vm_fd_ = config_.hide_fd != nullptr ? config_.hide_fd(fd) : fd;
-  ::fcntl(vm_fd_, F_SETFD, FD_CLOEXEC);
+  const auto make = [](void* self) {
+    const int kvm = *static_cast<KvmEngine*>(self)->config_.kvm_fd;
+    int fd = -1;
+    do fd = ::ioctl(kvm, KVM_CREATE_VM, 0UL);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+  };
+  if (!config_.make_fd(make, this, &vm_fd_)) return Error::last("KVM_CREATE_VM");
   // Intel CPUs without unrestricted guest need three pages nobody else uses; harmless elsewhere.
   return call(vm_fd_, KVM_SET_TSS_ADDR, 0xfffbd000UL, "KVM_SET_TSS_ADDR");
 }
@@ -72,7 +76,7 @@ Status KvmEngine::start() {
   next_window_gpa_ = kWindowGpa;
   HPCVMM_CHECK_OK(create_vm());
   HPCVMM_TRY(const int bytes,
-             call_fd(config_.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0UL, "KVM_GET_VCPU_MMAP_SIZE"));
+             call_fd(*config_.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0UL, "KVM_GET_VCPU_MMAP_SIZE"));
   run_bytes_ = static_cast<std::uint32_t>(bytes);
   slots_.reserve(64);
   HPCVMM_CHECK_OK(tables_.start(
@@ -180,7 +184,7 @@ Status KvmEngine::after_fork(Vcpu& self) {
   all_.clear();
   for (auto& v : idle_) static_cast<void>(v.release());  // their descriptors are closed; the memory is the parent's copy
   idle_.clear();
-  ::close(vm_fd_);
+  config_.close_fd(vm_fd_);
   vm_fd_ = -1;
   HPCVMM_CHECK_OK(create_vm());
   const std::vector<Slot> slots = std::move(slots_);

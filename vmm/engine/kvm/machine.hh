@@ -11,9 +11,11 @@
 namespace hpcvmm::engine::kvm {
 
 struct KvmConfig {
-  int kvm_fd = -1;  ///< /dev/kvm, borrowed
-  /// Moves a descriptor of ours out of the guest's numbers; returns the new number (or the old one).
-  int (*hide_fd)(int fd) = nullptr;
+  const int* kvm_fd = nullptr;  ///< holds /dev/kvm's descriptor; the owner may move it
+  /// Creates a descriptor with `make`, even where the guest has used up its numbers, and moves it out of them; stores
+  /// it in `owner`.  False with errno on failure.
+  bool (*make_fd)(int (*make)(void* arg), void* arg, int* owner) = nullptr;
+  void (*close_fd)(int fd) = nullptr;
   /// Reads guest memory without crashing on a bad address.
   bool (*copy_in)(void* to, std::uint64_t guest, std::size_t bytes) = nullptr;
   /// The host's [vvar]+[vdso], to be mapped at kHostVdso; 0 bytes: none.

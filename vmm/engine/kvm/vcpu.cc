@@ -1,6 +1,5 @@
 #include "vmm/engine/kvm/vcpu.hh"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -58,15 +57,19 @@ kvm_segment code_segment(std::uint16_t selector, bool compat, unsigned dpl) {
 
 KvmVcpu::~KvmVcpu() {
   if (run_ != nullptr) mem::arena_unmap(run_, engine_.run_bytes_);
-  if (fd_ >= 0) ::close(fd_);
+  engine_.config_.close_fd(fd_);
 }
 
 Status KvmVcpu::create(unsigned id) {
   id_ = id;
-  HPCVMM_TRY(const int fd, call_fd(engine_.vm_fd_, KVM_CREATE_VCPU, static_cast<unsigned long>(id),
-                                   "KVM_CREATE_VCPU"));
-  fd_ = engine_.config_.hide_fd != nullptr ? engine_.config_.hide_fd(fd) : fd;
-  ::fcntl(fd_, F_SETFD, FD_CLOEXEC);
+  const auto make = [](void* self) {
+    const auto* const v = static_cast<KvmVcpu*>(self);
+    int fd = -1;
+    do fd = ::ioctl(v->engine_.vm_fd_, KVM_CREATE_VCPU, static_cast<unsigned long>(v->id_));
+    while (fd < 0 && errno == EINTR);
+    return fd;
+  };
+  if (!engine_.config_.make_fd(make, this, &fd_)) return Error::last("KVM_CREATE_VCPU");
   run_ = static_cast<kvm_run*>(mem::arena_map_fd(fd_, engine_.run_bytes_));
   if (run_ == nullptr) return Error::last("mmap of kvm_run");
   if (page_ == nullptr) {
@@ -75,7 +78,7 @@ Status KvmVcpu::create(unsigned id) {
     page_va_ = kVcpuPages + id * kPageSize;
     HPCVMM_CHECK_OK(engine_.tables_.set_page(page_va_, page.gpa, kWritable | kNoExec));
   }
-  HPCVMM_CHECK_OK(load_cpuid(engine_.config_.kvm_fd));
+  HPCVMM_CHECK_OK(load_cpuid(*engine_.config_.kvm_fd));
   HPCVMM_CHECK_OK(call(fd_, KVM_SET_CPUID2, &g_cpuid, "KVM_SET_CPUID2"));
   HPCVMM_CHECK_OK(setup_registers());
   HPCVMM_CHECK_OK(setup_msrs());
@@ -348,7 +351,7 @@ std::uint64_t KvmVcpu::get_tls(unsigned index) const {
 
 void KvmVcpu::abandon() {
   if (run_ != nullptr) mem::arena_unmap(run_, engine_.run_bytes_);
-  if (fd_ >= 0) ::close(fd_);
+  engine_.config_.close_fd(fd_);
   run_ = nullptr;
   fd_ = -1;
 }
