@@ -6,6 +6,7 @@ usage: run_gdb.py CASE PROGRAM native
 Exit status 0 passed, 1 failed (everything said is printed), 77 gdb is not installed.
 """
 import os
+import random
 import re
 import shutil
 import signal
@@ -72,11 +73,45 @@ CASES = {
                    -signal.SIGKILL, interrupt=True, native=False),
     "detach": Case("threads", ["break in_thread", "continue", "detach"], [r"Breakpoint 1, in_thread", r"detached"], 7,
                    native=False, said=[r"shared 105"]),
+    "noise": Case("plain", [], [], 7, native=False, said=[r"value 42"]),
     # Steps over system calls too; the program's own flags must not show the trap flag.
     "stepping": Case("plain", ["break triple", "continue", "set $n = 0",
                                "while $n < 300\nstepi\nset $n = $n + 1\nend", "print $eflags & 0x100", "continue"],
                      [r"\$1 = (0|\[ \])", r"exited with code 07"], 7),
 }
+
+
+def packet(body):
+    return b"$" + body + b"#%02x" % (sum(body) & 0xFF)
+
+
+def noise(where):
+    """A client that is not gdb: damaged and nonsensical packets, then it goes away.  The program must run on."""
+    dice = random.Random(5)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(where)
+        s.settimeout(PATIENCE_S)
+        s.sendall(packet(b"QStartNoAckMode"))
+        seeds = [b"g", b"G00", b"m0,10", b"m6a8000000000,10", b"M6a8000000000,1:00", b"X7fffffffffff,1:a", b"Z0,0,1",
+                 b"Z0,6a8000000000,1", b"P10=00", b"Hg-1", b"vCont;t", b"vFile:open:2f,0,0", b"qXfer:auxv:read::0,ffff"]
+        for _ in range(3000):
+            body = bytearray(dice.choice(seeds))
+            for _ in range(dice.randrange(3)):
+                body[dice.randrange(len(body))] = dice.choice(b"0123456789abcdef,;:mgGXZ")
+            if body[:1] in (b"c", b"s", b"C", b"S", b"k", b"D") or body.startswith(b"vCont;") or body.startswith(b"P"):
+                continue  # would let it run, or end it
+            s.sendall(packet(bytes(body)))
+            s.recv(65536)
+        s.sendall(bytes(dice.randrange(256) for _ in range(100000)))
+        # Behind the noise a conversation is possible again.  The noise may have begun a packet: end it first.
+        s.sendall(b"#00" + packet(b"?"))
+        text = b""
+        while not re.search(rb"\$T05thread:[0-9a-f]+;#", text):
+            piece = s.recv(65536)
+            if not piece:
+                return "the conversation ended: " + repr(text[-200:])
+            text = text[-65536:] + piece
+    return ""
 
 
 def free_port():
@@ -136,10 +171,14 @@ def main():
             wait_for(lambda: os.path.exists(where) or launched.poll() is not None)
         time.sleep(0.1)
         connect = ["target remote " + (":" + where if case.port else where)]
+    failures = []
+    if name == "noise":
+        said_wrong = noise(where)
+        failures += [said_wrong] if said_wrong else []
+        connect = []
     gdb = subprocess.Popen(gdb_command(case, program, script, connect), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            stdin=subprocess.DEVNULL, cwd=folder)
     interrupt_later(case, out, gdb)
-    failures = []
     try:
         text = gdb.communicate(timeout=PATIENCE_S)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:
