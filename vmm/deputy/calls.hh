@@ -59,6 +59,10 @@ HPCVMM_CALL(eperm);
 HPCVMM_CALL(seccomp);
 HPCVMM_CALL(socketcall);
 HPCVMM_CALL(ipc);
+// calls_limit.cc
+HPCVMM_CALL(getrlimit);
+HPCVMM_CALL(setrlimit);
+HPCVMM_CALL(prlimit64);
 // calls_exec.cc
 HPCVMM_CALL(execve);
 HPCVMM_CALL(execveat);

@@ -111,7 +111,7 @@ void drop_task(Task& t) {
 
 struct ThreadStart {
   Task* task;
-  std::uint64_t flags, child_tid, mask;
+  std::uint64_t flags, child_tid, parent_tid, mask;
   const gdb::Thread* debug;  // the creator's; nullptr: not debugged
   std::atomic<std::uint32_t> tid{0};
 };
@@ -134,6 +134,9 @@ void* thread_main(void* arg) {
   // The kernel's own bookkeeping, at the guest's addresses: cleared and woken when this host thread ends.
   raw_call(SYS_set_tid_address, (flags & CLONE_CHILD_CLEARTID) != 0 ? start->child_tid : 0);
   raw_call(SYS_set_robust_list, 0, 24);
+  // By the child, before it runs: written later it could undo the clearing at the end of a short thread, as both words
+  // may be one.
+  if ((flags & CLONE_PARENT_SETTID) != 0) static_cast<void>(mem::put(start->parent_tid, t->tid));
   if ((flags & CLONE_CHILD_SETTID) != 0) static_cast<void>(mem::put(start->child_tid, t->tid));
   std::uint64_t unshared = 0;
   if ((flags & CLONE_FS) == 0) unshared |= CLONE_FS;
@@ -161,7 +164,7 @@ SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, st
   pthread_attr_setstack(&attr, stack.base, stack.bytes);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   fresh->stack = stack.base;
-  ThreadStart start{fresh.get(), a.flags, a.child_tid, mask, t.debug.get()};
+  ThreadStart start{fresh.get(), a.flags, a.child_tid, a.parent_tid, mask, t.debug.get()};
   {
     const mem::LockGuard guard(t.process->lock);
     t.process->tasks.push_back(fresh.get());
@@ -182,7 +185,6 @@ SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, st
   static_cast<void>(fresh.release());  // the thread owns itself: ended in call_exit
   wait_nonzero(start.tid);
   const std::uint32_t tid = start.tid.load();
-  if ((a.flags & CLONE_PARENT_SETTID) != 0) static_cast<void>(mem::put(a.parent_tid, tid));
   return SysRet::ok(tid);
 }
 
@@ -238,7 +240,6 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   t.tid = static_cast<int>(raw_call(SYS_gettid));
   p.tasks = {&t};
   p.ended = {};
-  p.leader_status = -1;
   t.count = {};
   unlock_after_fork(t);
   if (t.debug != nullptr) debug_after_fork_child(t);
@@ -287,6 +288,7 @@ std::shared_ptr<Process> process_for_child(Task& t, const CloneArgs& a, Task& ch
   made->vdso_rt_sigreturn = p.vdso_rt_sigreturn;
   made->read_implies_exec = p.read_implies_exec;
   made->seccomp = p.seccomp;
+  made->nofile_hard = p.nofile_hard;
   made->signals = p.signals;
   if ((a.flags & CLONE_SIGHAND) == 0) {
     made->signals = std::make_shared<SignalTable>();
@@ -474,14 +476,12 @@ SysRet call_exit(const CallContext& c) {
   {
     const mem::LockGuard guard(p.lock);
     last = p.tasks.size() <= 1;
-    // A process's status is its leader's, whenever that ended.
-    if (leader) p.leader_status = static_cast<std::int64_t>(status);
   }
   if (last || t.vfork_child) {
-    const std::uint64_t final_status = p.leader_status >= 0 ? static_cast<std::uint64_t>(p.leader_status) : status;
-    end_summary(t, static_cast<int>(final_status & 0xff), 0);
-    // Not exit(2): KVM keeps a worker thread in the process (Linux 6.13 and later), which would go on alone.
-    raw_call(SYS_exit_group, final_status);
+    end_summary(t, static_cast<int>(status & 0xff), 0);
+    // Not exit(2): KVM keeps a worker thread in the process (Linux 6.13 and later), which would go on alone.  The
+    // status of the last thread is the process's, as in Linux since 5.18 (synchronize_group_exit).
+    raw_call(SYS_exit_group, status);
   }
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();

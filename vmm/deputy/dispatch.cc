@@ -41,6 +41,7 @@ constexpr Binding kBindings[] = {
     B(arch_prctl, arch_prctl), B(set_thread_area, set_thread_area), B(get_thread_area, get_thread_area),
     B(modify_ldt, enosys), B(rseq, enosys), B(prctl, prctl), B(ptrace, eperm), B(pidfd_getfd, eperm),
     B(seccomp, seccomp), B(socketcall, socketcall), B(ipc, ipc),
+    B(getrlimit, getrlimit), B(ugetrlimit, getrlimit), B(setrlimit, setrlimit), B(prlimit64, prlimit64),
     B(execve, execve), B(execveat, execveat),
     B(close, close), B(close_range, close_range), B(dup2, dup2), B(dup3, dup3), B(getdents, getdents),
     B(getdents64, getdents64), B(readdir, getdents),

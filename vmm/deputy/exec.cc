@@ -111,6 +111,8 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.options.summary_fd));
   put_number(out, c.options.cpus);
   put_number(out, c.options.facts_known ? 1 : 0);
+  put_number(out, static_cast<std::uint64_t>(c.options.chosen_for));
+  put_number(out, c.nofile_hard);
   for (unsigned i = 0; i < 2; ++i) put_number(out, c.options.kvm_run[i] | (c.options.direct_run[i] ? 256U : 0U));
   put_number(out, word(c.program_fd));
   put_string(out, c.execfn);
@@ -132,6 +134,8 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.options.summary_fd = r.as_int();
   c.options.cpus = static_cast<std::uint32_t>(r.number());
   c.options.facts_known = r.number() != 0;
+  c.options.chosen_for = static_cast<Abi>(r.number());
+  c.nofile_hard = r.number();
   for (unsigned i = 0; i < 2; ++i) {
     const std::uint64_t v = r.number();
     c.options.kvm_run[i] = static_cast<std::uint8_t>(v);
@@ -212,6 +216,7 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
     config.path = program.path;
     config.secure = program.secure;
     config.mask = mask;
+    config.nofile_hard = t.process->nofile_hard;
     config.kvm_fd = keep_across_exec(kvm_fd());
     config.self_fd = keep_across_exec(self_fd());
     config.options.trace_fd = keep_across_exec(t.process->options.trace_fd);

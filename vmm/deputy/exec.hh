@@ -23,6 +23,7 @@ struct ExecConfig {
   int program_fd = -1;
   std::string execfn, path;
   bool secure = false;
+  std::uint64_t nofile_hard = ~std::uint64_t{0};
   std::uint64_t mask = 0;  // guest's signal mask
   int kvm_fd = -1, self_fd = -1;
   std::string seccomp;

@@ -239,6 +239,7 @@ std::string absolute_path(int fd) {
   process->engine_kind = s.kind;
   const Abi abi = s.program.header.abi;
   process->abi = abi;
+  process->nofile_hard = s.config.nofile_hard;
   process->exe = absolute_path(s.program.fd.get());
   if (!s.config.seccomp.empty()) process->seccomp = seccomp_decode(s.config.seccomp);
   process->mm = std::make_shared<mem::Mm>(make_engine(s));
@@ -290,16 +291,21 @@ bool choose_engine(Start& s, std::string& message) {
     facts.kvm[i] = static_cast<probe::CodeRun>(o.kvm_run[i]);
     facts.direct[i] = o.direct_run[i];
   }
+  // `--engine kvm` speaks of the launched program.  One of the other ABI that it executes later is not forced into an
+  // emulator that cannot run it.
+  const bool forced_to_emulate = o.engine == Options::Choice::Kvm && abi != o.chosen_for &&
+                                 facts.kvm_run(abi) == probe::CodeRun::Emulated && facts.direct_runs(abi);
+  const Options::Choice choice = forced_to_emulate ? Options::Choice::Auto : o.engine;
   std::string reason;
   const char* const name = abi == Abi::X64 ? "x86-64" : "ia32";
-  if (o.engine == Options::Choice::Kvm) {
+  if (choice == Options::Choice::Kvm) {
     if (g_kvm_fd < 0 || facts.kvm_run(abi) == probe::CodeRun::Absent) {
       message = "--engine kvm: /dev/kvm cannot run " + std::string(name) + " code here; see `hpc-vmm doctor`";
       return false;
     }
     s.kind = engine::Kind::Kvm;
     reason = "asked for with --engine";
-  } else if (o.engine == Options::Choice::Direct) {
+  } else if (choice == Options::Choice::Direct) {
     if (!facts.direct_runs(abi)) {
       message = "--engine direct: this kernel cannot dispatch system calls of " + std::string(name) + " code; see `hpc-vmm doctor`";
       return false;
@@ -372,6 +378,7 @@ int launch(LaunchRequest request) {
     return 126;
   }
   std::string message;
+  s->config.options.chosen_for = s->program.header.abi;
   if (!choose_engine(*s, message)) {
     say("hpc-vmm: %s\n", message.c_str());
     return 125;

@@ -45,6 +45,7 @@ struct Options {
   bool facts_known = false;
   std::uint8_t kvm_run[2] = {};  // probe::CodeRun by Abi
   bool direct_run[2] = {};
+  Abi chosen_for = Abi::X64;  // of the launched program: what `engine` was asked for
 };
 
 struct Counters {
@@ -62,11 +63,13 @@ struct Process {
   std::uint64_t vdso = 0;    // address of our vDSO image in the window
   std::uint64_t vdso_sigreturn = 0, vdso_rt_sigreturn = 0;  // IA32
   std::uint64_t stack_top = 0;
+  /// RLIMIT_NOFILE's hard limit as the guest set it.  The host's stays as it was, so that the VMM can still open a
+  /// descriptor for a moment (FdRoom); ~0: the host's.
+  std::uint64_t nofile_hard = ~std::uint64_t{0};
   bool read_implies_exec = false;  // personality bit of programs without PT_GNU_STACK
   std::shared_ptr<struct SeccompState> seccomp;  // nullptr: no filter
   mem::Lock lock;  // protects what follows
   std::vector<struct Task*> tasks;
-  std::int64_t leader_status = -1;  // exit(2) of the first thread; -1: it lives
   Counters ended;  // of threads that have exited
 };
 
