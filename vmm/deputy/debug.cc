@@ -49,6 +49,7 @@ void debug_start(Task& t, std::uint64_t auxv, std::uint64_t auxv_bytes) {
   config.port = o.gdb_port;
   config.path = o.gdb_path;
   config.exe = t.process->exe;
+  config.hidden_traps = t.process->engine_kind == engine::Kind::Kvm;
   config.auxv.resize(auxv_bytes);
   static_cast<void>(mem::copy_in(config.auxv.data(), auxv, auxv_bytes));
   config.hide_fd = [](int fd) { return hide_fd(fd); };

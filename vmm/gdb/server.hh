@@ -32,12 +32,13 @@ struct Thread {
   std::atomic<std::uint32_t> hold{0};  // 1: do not run guest code
   std::atomic<std::uint32_t> state{Busy};
   std::int64_t call_nr = -1;
-  siginfo_t info{};           // of the last stop
-  int inject = 0;             // signal that gdb wants delivered
-  bool approved = false;      // for the caller: the signal under way has been reported
-  bool step = false;          // stop after one instruction
-  bool trap_set = false;      // the trap flag in the registers is the stub's
-  bool pushes_flags = false;  // the stepped instruction is PUSHF
+  std::uint64_t entry_rip = 0;  // where the last run began
+  siginfo_t info{};             // of the last stop
+  int inject = 0;               // signal that gdb wants delivered
+  bool approved = false;        // for the caller: the signal under way has been reported
+  bool step = false;            // stop after one instruction
+  bool trap_set = false;        // the trap flag in the registers is the stub's
+  bool pushes_flags = false;    // the stepped instruction is PUSHF
   bool step_ends = false;  // a call or a handler's entry ended the step: stop before the next instruction ...
   std::uint64_t step_from = 0;  // ... unless the program is still here
 };
@@ -46,6 +47,8 @@ struct Config {
   Abi abi = Abi::X64;
   std::uint16_t port = 0;  // of 127.0.0.1; 0: path
   std::string path;        // Unix socket
+  bool hidden_traps =
+      false;  // kvm: a run that is interrupted between an int3 and its exit may not tell of the int3
   std::string exe, auxv;
   int (*hide_fd)(int) = nullptr;          // puts a descriptor out of the guest's reach
   void (*track_fd)(int*) = nullptr;       // says where a hidden one's number is kept

@@ -53,6 +53,7 @@ class Server final : public Target {
   bool claim(const Stop& stop);
   void wake_server() const;
   void close_all();
+  [[nodiscard]] bool hidden_traps() const { return config_.hidden_traps; }
 
   mem::Lock lock;  // guards what follows
   std::vector<Thread*> list;
