@@ -35,8 +35,9 @@ static void processes(void) {
     SHOW(getpid());
     SHOW(getppid());
     pid_t inner = fork();
-    if (inner == 0) _exit(getpid());
-    SHOW(inner);
+    // Not the number itself: a KVM host may take one for a worker of its own.
+    if (inner == 0) _exit(getpid() > 1 && getppid() == 1 ? 2 : 3);
+    SHOW(inner > 1 && inner < 10);
     guest_reap("second process", inner);
     fflush(stdout);
     _exit(0);

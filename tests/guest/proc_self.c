@@ -163,18 +163,6 @@ static void threads(void) {
   pthread_join(thread, NULL);
 }
 
-static void memory(void) {
-  int fd = open("/proc/self/mem", O_RDWR);
-  int copy = 0;
-  SHOW_RC(pread(fd, &copy, sizeof copy, (off_t)(uintptr_t)&variable));
-  SHOW(copy);
-  copy = 777;
-  SHOW_RC(pwrite(fd, &copy, sizeof copy, (off_t)(uintptr_t)&variable));
-  SHOW(*(volatile int*)&variable);
-  SHOW_RC(pread(fd, &copy, sizeof copy, 16));
-  close(fd);
-}
-
 int main(int argc, char** argv) {
   (void)argc;
   executable(argv[0]);
@@ -208,7 +196,6 @@ int main(int argc, char** argv) {
   show_status("TracerPid:");
   show_status("Seccomp:");
   show_status("NoNewPrivs:");
-  memory();
   char link[4096] = "", cwd[4096];
   SHOW_OK(readlink("/proc/self/cwd", link, sizeof link - 1));
   SHOW(strcmp(link, getcwd(cwd, sizeof cwd)));

@@ -17,6 +17,7 @@
 #include "vmm/deputy/procfs.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/signals.hh"
+#include "vmm/engine/kvm/machine.hh"
 #include "vmm/load/images.hh"
 #include "vmm/mem/user_copy.hh"
 
@@ -122,6 +123,7 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.kvm_fd));
   put_number(out, word(c.self_fd));
   put_string(out, c.seccomp);
+  put_string(out, c.cpuid);
   return out;
 }
 
@@ -149,6 +151,7 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.kvm_fd = r.as_int();
   c.self_fd = r.as_int();
   c.seccomp = r.string();
+  c.cpuid = r.string();
   return r.ok && r.at == bytes.size();
 }
 
@@ -216,6 +219,7 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
     config.path = program.path;
     config.secure = program.secure;
     config.mask = mask;
+    config.cpuid = engine::kvm::cpuid_bytes();
     config.nofile_hard = t.process->nofile_hard;
     config.kvm_fd = keep_across_exec(kvm_fd());
     config.self_fd = keep_across_exec(self_fd());

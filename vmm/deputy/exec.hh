@@ -27,6 +27,7 @@ struct ExecConfig {
   std::uint64_t mask = 0;  // guest's signal mask
   int kvm_fd = -1, self_fd = -1;
   std::string seccomp;
+  std::string cpuid;  // engine::kvm::cpuid_bytes()
 };
 
 std::string encode(const ExecConfig& c);

@@ -405,6 +405,7 @@ void continue_exec(int argc, char** argv, char** envp) {
     if (*keep >= 0) *keep = hide_fd(*keep);
   if (s->config.kvm_fd >= 0) hide_fd(s->config.kvm_fd, &g_kvm_fd);
   hide_fd(s->config.self_fd, &g_self_fd);
+  engine::kvm::set_cpuid_bytes(s->config.cpuid);
   s->program.fd = UniqueFd(s->config.program_fd);
   s->program.execfn = s->config.execfn;
   s->program.path = s->config.path;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "vmm/engine/engine.hh"
@@ -22,6 +23,12 @@ struct KvmConfig {
   std::uint64_t host_vdso = 0;
   std::uint64_t host_vdso_bytes = 0;
 };
+
+/// What KVM offers this process's guests in CPUID, as bytes: asking takes 0.5 ms, so a program executed by a guest gets
+/// its parent's.  Empty before the first vCPU.
+std::string cpuid_bytes();
+/// Takes such bytes; anything of a wrong size is ignored.
+void set_cpuid_bytes(const std::string& bytes);
 
 /// Where the host's vDSO appears to guests of this engine.
 std::uint64_t host_vdso_address();

@@ -55,6 +55,15 @@ kvm_segment code_segment(std::uint16_t selector, bool compat, unsigned dpl) {
 
 }  // namespace
 
+std::string cpuid_bytes() {
+  if (g_cpuid.head.nent == 0) return {};
+  return {reinterpret_cast<const char*>(&g_cpuid), sizeof g_cpuid};
+}
+
+void set_cpuid_bytes(const std::string& bytes) {
+  if (bytes.size() == sizeof g_cpuid) std::memcpy(&g_cpuid, bytes.data(), sizeof g_cpuid);
+}
+
 KvmVcpu::~KvmVcpu() {
   if (run_ != nullptr) mem::arena_unmap(run_, engine_.run_bytes_);
   engine_.config_.close_fd(fd_);
