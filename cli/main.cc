@@ -5,7 +5,8 @@
 #include "vmm/deputy/launch.hh"
 
 int main(int argc, char** argv, char** envp) {
-  // An exec inside a guest: this executable has executed itself.  First, because nothing may be slow or noisy then.
+  // An exec inside a guest: this executable has executed itself.  First, because nothing may be slow or noisy
+  // then.
   if (argc > 1 && std::strcmp(argv[0], hpcvmm::deputy::kExecMark) == 0)
     hpcvmm::deputy::continue_exec(argc, argv, envp);
   return hpcvmm::cli::run(argc, argv, envp);

@@ -54,10 +54,26 @@ rlim_t parse_size(const std::string& text) {
   unsigned shift = 0;
   switch (*end) {
     case 0: break;
-    case 'k': case 'K': shift = 10; ++end; break;
-    case 'm': case 'M': shift = 20; ++end; break;
-    case 'g': case 'G': shift = 30; ++end; break;
-    case 't': case 'T': shift = 40; ++end; break;
+    case 'k':
+    case 'K':
+      shift = 10;
+      ++end;
+      break;
+    case 'm':
+    case 'M':
+      shift = 20;
+      ++end;
+      break;
+    case 'g':
+    case 'G':
+      shift = 30;
+      ++end;
+      break;
+    case 't':
+    case 'T':
+      shift = 40;
+      ++end;
+      break;
     default: break;
   }
   if (errno != 0 || end == text.c_str() || *end != 0 || n == 0 || n > (~0ULL >> shift))
@@ -72,7 +88,9 @@ std::vector<std::string> environment(const LaunchArgs& a, char** envp) {
   for (const std::string& setting : a.env) {
     const std::size_t eq = setting.find('=');
     const std::string name = setting.substr(0, eq);
-    std::erase_if(env, [&](const std::string& e) { return e.size() > name.size() && e[name.size()] == '=' && e.compare(0, name.size(), name) == 0; });
+    std::erase_if(env, [&](const std::string& e) {
+      return e.size() > name.size() && e[name.size()] == '=' && e.compare(0, name.size(), name) == 0;
+    });
     if (eq != std::string::npos) env.push_back(setting);
   }
   return env;
@@ -94,7 +112,8 @@ std::string find_program(const std::string& name, const std::vector<std::string>
   return {};
 }
 
-/// A directory as given, or $HPCVMM_IMAGES/NAME, images/cache/NAME beside the source, /var/lib/hpc-vmm/images/NAME.
+/// A directory as given, or $HPCVMM_IMAGES/NAME, images/cache/NAME beside the source,
+/// /var/lib/hpc-vmm/images/NAME.
 std::string image_directory(const std::string& image) {
   const char* const own = std::getenv("HPCVMM_IMAGES");
   std::vector<std::string> places{image};
@@ -109,7 +128,7 @@ std::string image_directory(const std::string& image) {
   }
   places.push_back("/var/lib/hpc-vmm/images/" + image);
   for (const std::string& p : places) {
-    struct stat s{};
+    struct stat s {};
     if (::stat(p.c_str(), &s) == 0 && S_ISDIR(s.st_mode)) return p;
   }
   return {};
@@ -118,8 +137,11 @@ std::string image_directory(const std::string& image) {
 /// Makes `image` this process's root, with the host's /proc, /dev and /sys inside.
 void enter_image(const std::string& image) {
   const std::string dir = image_directory(image);
-  if (dir.empty()) fail("--image " + image + ": no such directory, and no image of that name; build one with images/build.sh");
-  if (::unshare(CLONE_NEWNS) != 0) fail("--image needs the right to mount (root): unshare: " + std::string(std::strerror(errno)));
+  if (dir.empty())
+    fail("--image " + image +
+         ": no such directory, and no image of that name; build one with images/build.sh");
+  if (::unshare(CLONE_NEWNS) != 0)
+    fail("--image needs the right to mount (root): unshare: " + std::string(std::strerror(errno)));
   ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
   for (const char* sub : {"/proc", "/dev", "/sys"}) {
     const std::string at = dir + sub;
@@ -127,11 +149,14 @@ void enter_image(const std::string& image) {
     if (::mount(sub, at.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
       fail("--image " + image + ": cannot mount " + sub + " inside: " + std::strerror(errno));
   }
-  if (::chroot(dir.c_str()) != 0 || ::chdir("/") != 0) fail("--image " + image + ": chroot: " + std::strerror(errno));
+  if (::chroot(dir.c_str()) != 0 || ::chdir("/") != 0)
+    fail("--image " + image + ": chroot: " + std::strerror(errno));
 }
 
 int print_syscalls(bool json, const std::string& abi) {
-  const sys::Column column = abi == "x86-64" ? sys::Column::X64 : abi == "ia32" ? sys::Column::Ia32 : sys::Column::Both;
+  const sys::Column column = abi == "x86-64" ? sys::Column::X64
+                             : abi == "ia32" ? sys::Column::Ia32
+                                             : sys::Column::Both;
   const std::string text = json ? sys::support_json(column) : sys::support_text(column);
   std::fputs(text.c_str(), stdout);
   return std::ferror(stdout) != 0 ? 1 : 0;
@@ -144,14 +169,17 @@ void set_gdb(const std::string& where, Options& o) {
     return;
   }
   const unsigned long port = std::strtoul(where.c_str(), nullptr, 10);
-  if (port == 0 || port > 65535) fail("--gdb " + where + ": a port is 1 to 65535; or give the path of a socket with a slash in it");
+  if (port == 0 || port > 65535)
+    fail("--gdb " + where + ": a port is 1 to 65535; or give the path of a socket with a slash in it");
   o.gdb_port = static_cast<std::uint16_t>(port);
 }
 
 int do_launch(LaunchArgs& a, char** envp) {
   LaunchRequest request;
   Options& o = request.options;
-  o.engine = a.engine == "kvm" ? Options::Choice::Kvm : a.engine == "direct" ? Options::Choice::Direct : Options::Choice::Auto;
+  o.engine = a.engine == "kvm"      ? Options::Choice::Kvm
+             : a.engine == "direct" ? Options::Choice::Direct
+                                    : Options::Choice::Auto;
   o.verbose = a.verbose;
   o.cpus = a.cpus;
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
@@ -173,11 +201,13 @@ int do_launch(LaunchArgs& a, char** envp) {
       CPU_SET(cpu, &wanted);
       ++n;
     }
-    if (n < a.cpus) fail("--cpus " + std::to_string(a.cpus) + ": this process may use only " + std::to_string(n));
+    if (n < a.cpus)
+      fail("--cpus " + std::to_string(a.cpus) + ": this process may use only " + std::to_string(n));
     ::sched_setaffinity(0, sizeof wanted, &wanted);
   }
   if (!a.image.empty()) enter_image(a.image);
-  if (!a.workdir.empty() && ::chdir(a.workdir.c_str()) != 0) fail("--workdir " + a.workdir + ": " + std::strerror(errno));
+  if (!a.workdir.empty() && ::chdir(a.workdir.c_str()) != 0)
+    fail("--workdir " + a.workdir + ": " + std::strerror(errno));
   request.program.path = find_program(a.program[0], request.env);
   if (request.program.path.empty()) {
     std::fprintf(stderr, "hpc-vmm: %s: command not found\n", a.program[0].c_str());
@@ -198,20 +228,31 @@ int run(int argc, char** argv, char** envp) {
   CLI::App* launch = app.add_subcommand("launch", "run a program in a micro-VM of its own");
   launch->prefix_command(false);
   launch->positionals_at_end(true);
-  launch->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")->check(CLI::IsMember({"auto", "kvm", "direct"}))->capture_default_str();
-  launch->add_option("--image", l.image, "root file system to run in: a directory, or the name of a built image");
+  launch->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")
+      ->check(CLI::IsMember({"auto", "kvm", "direct"}))
+      ->capture_default_str();
+  launch->add_option("--image", l.image,
+                     "root file system to run in: a directory, or the name of a built image");
   launch->add_option("--memory", l.memory, "limit of the program's data memory, e.g. 512M");
   launch->add_option("--cpus", l.cpus, "how many of this node's CPUs the program may use");
-  launch->add_option("--env", l.env, "NAME=VALUE sets, NAME alone removes a variable; may be given several times")->allow_extra_args(false);
+  launch
+      ->add_option("--env", l.env,
+                   "NAME=VALUE sets, NAME alone removes a variable; may be given several times")
+      ->allow_extra_args(false);
   launch->add_flag("--clear-env", l.clear_env, "start with an empty environment");
   launch->add_option("--workdir", l.workdir, "working directory (inside the image)");
-  launch->add_flag("--trace{-}", l.trace, "print every system call like strace, to stderr or with --trace=FILE to a file");
+  launch->add_flag("--trace{-}", l.trace,
+                   "print every system call like strace, to stderr or with --trace=FILE to a file");
   launch->add_flag("--json", l.json, "print a summary of each process when it ends, as JSON, to stderr");
   launch->add_option("--summary-file", l.summary, "write the --json summary to this file instead");
-  launch->add_option("--gdb", l.gdb, "wait for gdb on this TCP port of localhost, or Unix socket path, before the first instruction");
+  launch->add_option(
+      "--gdb", l.gdb,
+      "wait for gdb on this TCP port of localhost, or Unix socket path, before the first instruction");
   launch->add_flag("-v,--verbose", l.verbose, "say what is decided and why, on stderr");
   launch->add_option("program", l.program, "the program and its arguments")->required();
-  launch->footer("Example: hpc-vmm launch -- ./simulate --steps 1000\nExit status: the program's; 125 hpc-vmm failed, 126 not executable, 127 not found.");
+  launch->footer(
+      "Example: hpc-vmm launch -- ./simulate --steps 1000\nExit status: the program's; 125 hpc-vmm failed, "
+      "126 not executable, 127 not found.");
 
   bool doctor_json = false;
   CLI::App* doctor = app.add_subcommand("doctor", "measure and explain what this host can do for hpc-vmm");
@@ -221,7 +262,9 @@ int run(int argc, char** argv, char** envp) {
   std::string calls_abi = "both";
   CLI::App* calls = app.add_subcommand("syscalls", "the table of supported system calls");
   calls->add_flag("--json", calls_json, "as JSON");
-  calls->add_option("--abi", calls_abi, "x86-64, ia32 or both")->check(CLI::IsMember({"x86-64", "ia32", "both"}))->capture_default_str();
+  calls->add_option("--abi", calls_abi, "x86-64, ia32 or both")
+      ->check(CLI::IsMember({"x86-64", "ia32", "both"}))
+      ->capture_default_str();
 
   try {
     app.parse(argc, argv);

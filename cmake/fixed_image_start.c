@@ -1,5 +1,6 @@
-/* Symbols that libc.a and libstdc++.a reference weakly.  At our link address a call to an undefined weak symbol does
- * not fit 32 bits, so each gets a body.  The transactional-memory ones are never called: nothing uses -fgnu-tm. */
+/* Symbols that libc.a and libstdc++.a reference weakly.  At our link address a call to an undefined weak
+ * symbol does not fit 32 bits, so each gets a body.  The transactional-memory ones are never called: nothing
+ * uses -fgnu-tm. */
 #include <stdlib.h>
 
 /* glibc 2.36 calls these when present; both have nothing to do in a fixed static image. */
@@ -14,8 +15,8 @@ void __malloc_arena_thread_freeres(void) {}
 void __cxa_finalize(void* dso);
 void __cxa_finalize(void* dso) { (void)dso; }
 
-#define NEVER(name)  \
-  void name(void);   \
+#define NEVER(name) \
+  void name(void);  \
   void name(void) { abort(); }
 NEVER(_ITM_RU1)
 NEVER(_ITM_RU8)

@@ -1,4 +1,5 @@
-// What the debugger test looks at: first argument, one way to be interesting.  The test names functions, not lines.
+// What the debugger test looks at: first argument, one way to be interesting.  The test names functions, not
+// lines.
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,12 +22,12 @@ __attribute__((noinline)) int in_thread(int number) {
   return shared;
 }
 
-static void *worker(void *arg) {
+static void* worker(void* arg) {
   (void)arg;
-  return (void *)(long)in_thread(100);
+  return (void*)(long)in_thread(100);
 }
 
-static void *waiter(void *arg) {
+static void* waiter(void* arg) {
   (void)arg;
   ready = 1;
   pause();
@@ -37,7 +38,7 @@ static int counted;
 
 __attribute__((noinline)) void count_one(void) { __atomic_fetch_add(&counted, 1, __ATOMIC_SEQ_CST); }
 
-static void *many_calls(void *arg) {
+static void* many_calls(void* arg) {
   for (int i = 0; i < 10; ++i) {
     count_one();
     getppid();
@@ -47,7 +48,7 @@ static void *many_calls(void *arg) {
 
 static void on_usr1(int signo) { shared += signo; }
 
-__attribute__((noinline)) void crash(volatile int *where) { *where = 1; }
+__attribute__((noinline)) void crash(volatile int* where) { *where = 1; }
 
 __attribute__((noinline)) void in_child(void) { shared = 77; }
 
@@ -73,8 +74,8 @@ static int vfork_and_wait(void) {
   return WEXITSTATUS(status);
 }
 
-int main(int argc, char **argv) {
-  const char *mode = argc > 1 ? argv[1] : "plain";
+int main(int argc, char** argv) {
+  const char* mode = argc > 1 ? argv[1] : "plain";
   int value = 14;
   value = triple(value);
   printf("value %d shared %d half %.2f\n", value, shared, half);
@@ -110,7 +111,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 4; ++i) pthread_join(crowd[i], NULL);
     printf("counted %d\n", counted);
   } else if (strcmp(mode, "exec") == 0) {
-    execl("/bin/echo", "echo", "executed", (char *)NULL);
+    execl("/bin/echo", "echo", "executed", (char*)NULL);
   }
   return value == 42 ? 7 : 1;
 }

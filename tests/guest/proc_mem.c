@@ -1,5 +1,5 @@
-// Goal: /proc/self/mem reads and writes the program's own memory.  Not on kvm, where it would reach the VMM, too, and is
-// refused with EACCES.
+// Goal: /proc/self/mem reads and writes the program's own memory.  Not on kvm, where it would reach the VMM,
+// too, and is refused with EACCES.
 #include "guest.h"
 
 #include <fcntl.h>

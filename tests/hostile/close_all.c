@@ -29,7 +29,8 @@ static void report(void) {
 int main(void) {
   struct rlimit limit;
   CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-  // The numbers of a launcher's own descriptors lie above this limit; with a much higher one they would be in between.
+  // The numbers of a launcher's own descriptors lie above this limit; with a much higher one they would be in
+  // between.
   if (limit.rlim_cur > 1024) limit.rlim_cur = 1024;
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   int closed = 0;

@@ -8,11 +8,11 @@
 #ifdef __x86_64__
 /// The launcher's image (headers, code, further in), its arena, the last page, page
 /// before the end.
-// Not here: the system-call entry at the beginning of the zone, which ring 3 must be able to execute on hosts that enter
-// it there (vmm/engine/kvm/README.md).
-static char* const kZone[] = {(char*)0x6a8000000000, (char*)0x6a8000001000,
-                              (char*)0x6a8000100000, (char*)0x6a9000000000, (char*)0x6a9000001000,
-                              (char*)0x6a9ffffff000, (char*)0x6affffffe000, (char*)0x6afffffff000};
+// Not here: the system-call entry at the beginning of the zone, which ring 3 must be able to execute on hosts
+// that enter it there (vmm/engine/kvm/README.md).
+static char* const kZone[] = {(char*)0x6a8000000000, (char*)0x6a8000001000, (char*)0x6a8000100000,
+                              (char*)0x6a9000000000, (char*)0x6a9000001000, (char*)0x6a9ffffff000,
+                              (char*)0x6affffffe000, (char*)0x6afffffff000};
 #else
 // An IA32 program cannot name the zone; its own top of the address space is tried instead.
 static char* const kZone[] = {(char*)0xffffe000U, (char*)0xfffff000U};

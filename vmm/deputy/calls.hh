@@ -1,4 +1,5 @@
-// The deputy's own system calls, by family.  Each is a Handler of dispatch.hh; the manual page of its name applies.
+// The deputy's own system calls, by family.  Each is a Handler of dispatch.hh; the manual page of its name
+// applies.
 #pragma once
 
 #include "vmm/deputy/dispatch.hh"

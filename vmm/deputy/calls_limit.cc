@@ -36,7 +36,8 @@ SysRet set_nofile(Process& p, const Limit& wanted) {
   const Limit present = nofile(p);
   if (wanted.most > present.most) {
     // Raising takes CAP_SYS_RESOURCE, which the kernel judges; it knows the larger hard limit.
-    const rlimit raised{host.rlim_cur, std::max<rlim_t>(host.rlim_max, wanted.most) + (wanted.most <= host.rlim_max ? 1 : 0)};
+    const rlimit raised{
+        host.rlim_cur, std::max<rlim_t>(host.rlim_max, wanted.most) + (wanted.most <= host.rlim_max ? 1 : 0)};
     if (::setrlimit(RLIMIT_NOFILE, &raised) != 0) return SysRet::fail(EPERM);
   }
   ::getrlimit(RLIMIT_NOFILE, &host);
@@ -49,7 +50,9 @@ SysRet set_nofile(Process& p, const Limit& wanted) {
 bool write_limit(const CallContext& c, std::uint64_t at, const Limit& l) {
   if (c.abi == Abi::X64) return mem::put(at, l);
   const std::uint32_t infinity = c.row.call == sys::Call::getrlimit ? 0x7fff'ffff : 0xffff'ffff;
-  const auto cut = [infinity](std::uint64_t v) { return v > infinity ? infinity : static_cast<std::uint32_t>(v); };
+  const auto cut = [infinity](std::uint64_t v) {
+    return v > infinity ? infinity : static_cast<std::uint32_t>(v);
+  };
   return mem::put(at, std::array<std::uint32_t, 2>{cut(l.now), cut(l.most)});
 }
 

@@ -78,7 +78,8 @@ SysRet call_range_only(const CallContext& c) {
 }
 
 SysRet call_mlockall(const CallContext& c) {
-  // The VMM's few pages are locked along; harmless, and MCL_FUTURE has to hold for the guest's later mappings.
+  // The VMM's few pages are locked along; harmless, and MCL_FUTURE has to hold for the guest's later
+  // mappings.
   return pass(c);
 }
 
@@ -89,13 +90,15 @@ SysRet call_remap_file_pages(const CallContext& c) {
   return pass(c);
 }
 
-SysRet call_shmat(const CallContext& c) { return c.mm().attach_shm(c.abi, c.as_int(0), c.arg(1), c.as_int(2)); }
+SysRet call_shmat(const CallContext& c) {
+  return c.mm().attach_shm(c.abi, c.as_int(0), c.arg(1), c.as_int(2));
+}
 
 SysRet call_shmdt(const CallContext& c) { return c.mm().detach_shm(c.arg(0)); }
 
 SysRet call_process_vm(const CallContext& c) {
-  // Both vectors are copied and checked: the remote side may be this very process, or another guest whose VMM lies
-  // at the same addresses.
+  // Both vectors are copied and checked: the remote side may be this very process, or another guest whose VMM
+  // lies at the same addresses.
   constexpr std::size_t kMost = 64;
   struct Iovec {
     std::uint64_t base, bytes;

@@ -35,7 +35,8 @@ std::uint64_t joined(const std::uint32_t (&m)[2]) { return m[0] | (std::uint64_t
 
 /// Applies a mask change; `how` as sigprocmask(2).  A recorded signal goes first (restart).
 SysRet change_mask(Task& t, int how, const std::uint64_t* set, std::uint64_t& old) {
-  if (set != nullptr && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK) return SysRet::fail(EINVAL);
+  if (set != nullptr && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK)
+    return SysRet::fail(EINVAL);
   std::uint64_t host_old = 0;
   const std::uint64_t wanted = set != nullptr ? *set & ~kForcedSignals : 0;
   // A signal that comes with the change is recorded with the new mask, so the forced part is in place before.
@@ -48,7 +49,8 @@ SysRet change_mask(Task& t, int how, const std::uint64_t* set, std::uint64_t& ol
     t.forced_blocked = forced & kForcedSignals;
   }
   // One gate call reads and changes, so that no signal can fall between the two.
-  const SysRet rc = gate64(SYS_rt_sigprocmask, {word(how), set != nullptr ? word(&wanted) : 0, word(&host_old), 8, 0, 0});
+  const SysRet rc =
+      gate64(SYS_rt_sigprocmask, {word(how), set != nullptr ? word(&wanted) : 0, word(&host_old), 8, 0, 0});
   if (rc.is_restart()) {
     t.forced_blocked = forced_before;
     t.recorded_mask = (t.recorded_mask & ~kForcedSignals) | forced_before;
@@ -91,11 +93,13 @@ int read_time(std::uint64_t at, bool wide, Timespec64& out) {
 
 bool write_time(std::uint64_t at, bool wide, const Timespec64& v) {
   if (wide) return mem::put(at, v);
-  return mem::put(at, std::array<std::int32_t, 2>{static_cast<std::int32_t>(v.sec), static_cast<std::int32_t>(v.nsec)});
+  return mem::put(
+      at, std::array<std::int32_t, 2>{static_cast<std::int32_t>(v.sec), static_cast<std::int32_t>(v.nsec)});
 }
 
 bool wide_time(const CallContext& c) {
-  return c.abi == Abi::X64 || c.row.call == sys::Call::ppoll_time64 || c.row.call == sys::Call::pselect6_time64;
+  return c.abi == Abi::X64 || c.row.call == sys::Call::ppoll_time64 ||
+         c.row.call == sys::Call::pselect6_time64;
 }
 
 }  // namespace
@@ -114,15 +118,18 @@ SysRet call_rt_sigaction(const CallContext& c) {
     if (!mem::get(a, c.arg(1))) return SysRet::fail(EFAULT);
     in = {a.handler, a.flags, a.restorer, joined(a.mask), c.abi};
   }
-  if (const int e = set_action(*c.task.process->signals, c.as_int(0), have ? &in : nullptr, &out)) return SysRet::fail(e);
+  if (const int e = set_action(*c.task.process->signals, c.as_int(0), have ? &in : nullptr, &out))
+    return SysRet::fail(e);
   if (c.arg(2) == 0) return SysRet::ok();
   bool ok = false;
   if (c.abi == Abi::X64) {
     ok = mem::put(c.arg(2), Action64{out.handler, out.flags, out.restorer, out.mask});
   } else {
-    ok = mem::put(c.arg(2), Action32{static_cast<std::uint32_t>(out.handler), static_cast<std::uint32_t>(out.flags),
+    ok = mem::put(c.arg(2), Action32{static_cast<std::uint32_t>(out.handler),
+                                     static_cast<std::uint32_t>(out.flags),
                                      static_cast<std::uint32_t>(out.restorer),
-                                     {static_cast<std::uint32_t>(out.mask), static_cast<std::uint32_t>(out.mask >> 32)}});
+                                     {static_cast<std::uint32_t>(out.mask),
+                                      static_cast<std::uint32_t>(out.mask >> 32)}});
   }
   return ok ? SysRet::ok() : SysRet::fail(EFAULT);
 }
@@ -136,7 +143,8 @@ SysRet call_sigaction(const CallContext& c) {
     if (!mem::get(a, c.arg(1))) return SysRet::fail(EFAULT);
     in = {a.handler, a.flags, a.restorer, a.mask, c.abi};
   }
-  if (const int e = set_action(*c.task.process->signals, c.as_int(0), have ? &in : nullptr, &out)) return SysRet::fail(e);
+  if (const int e = set_action(*c.task.process->signals, c.as_int(0), have ? &in : nullptr, &out))
+    return SysRet::fail(e);
   if (c.arg(2) == 0) return SysRet::ok();
   const OldAction32 a{static_cast<std::uint32_t>(out.handler), static_cast<std::uint32_t>(out.mask),
                       static_cast<std::uint32_t>(out.flags), static_cast<std::uint32_t>(out.restorer)};
@@ -223,7 +231,8 @@ SysRet call_sigaltstack(const CallContext& c) {
     }
     if (c.arg(0) != 0)
       if (const int e = sys::set_altstack(t.altstack, wanted, sp)) return SysRet::fail(e);
-    if (c.arg(1) != 0 && !mem::put(c.arg(1), Stack64{old.sp, shown_flags, 0, old.size})) return SysRet::fail(EFAULT);
+    if (c.arg(1) != 0 && !mem::put(c.arg(1), Stack64{old.sp, shown_flags, 0, old.size}))
+      return SysRet::fail(EFAULT);
     return SysRet::ok();
   }
   std::array<std::uint32_t, 3> s{};
@@ -233,7 +242,8 @@ SysRet call_sigaltstack(const CallContext& c) {
     if (const int e = sys::set_altstack(t.altstack, wanted, sp)) return SysRet::fail(e);
   }
   if (c.arg(1) != 0) {
-    const std::array<std::uint32_t, 3> o{static_cast<std::uint32_t>(old.sp), shown_flags, static_cast<std::uint32_t>(old.size)};
+    const std::array<std::uint32_t, 3> o{static_cast<std::uint32_t>(old.sp), shown_flags,
+                                         static_cast<std::uint32_t>(old.size)};
     if (!mem::put(c.arg(1), o)) return SysRet::fail(EFAULT);
   }
   return SysRet::ok();
@@ -282,9 +292,11 @@ SysRet call_ppoll(const CallContext& c) {
   const int timed = read_time(c.arg(2), wide_time(c), time);
   if (timed < 0 || touches_zone(c.arg(0), c.arg(1) * 8)) return SysRet::fail(EFAULT);
   const std::uint64_t host_mask = mask & ~kForcedSignals;
-  const SysRet rc = wait_with_mask(c.task, masked ? &mask : nullptr, SYS_ppoll,
-                                   {c.arg(0), c.arg(1), timed != 0 ? word(&time) : 0, masked ? word(&host_mask) : 0, 8, 0});
-  // The time left is written back whatever happened, except on a restart, where Linux keeps the caller's value too.
+  const SysRet rc =
+      wait_with_mask(c.task, masked ? &mask : nullptr, SYS_ppoll,
+                     {c.arg(0), c.arg(1), timed != 0 ? word(&time) : 0, masked ? word(&host_mask) : 0, 8, 0});
+  // The time left is written back whatever happened, except on a restart, where Linux keeps the caller's
+  // value too.
   if (timed != 0 && !rc.is_restart()) static_cast<void>(write_time(c.arg(2), wide_time(c), time));
   return rc;
 }

@@ -42,7 +42,8 @@ struct UserDesc {
   std::uint32_t entry, base, limit, bits;
 };
 
-/// The descriptor set_thread_area(2) makes of a user_desc.  Source: Linux fill_ldt(), arch/x86/include/asm/desc.h.
+/// The descriptor set_thread_area(2) makes of a user_desc.  Source: Linux fill_ldt(),
+/// arch/x86/include/asm/desc.h.
 std::uint64_t descriptor_of(const UserDesc& u) {
   const bool seg32 = (u.bits & 1) != 0;
   const std::uint32_t contents = u.bits >> 1 & 3;
@@ -50,8 +51,8 @@ std::uint64_t descriptor_of(const UserDesc& u) {
   const bool limit_in_pages = (u.bits >> 4 & 1) != 0;
   const bool not_present = (u.bits >> 5 & 1) != 0;
   const bool useable = (u.bits >> 6 & 1) != 0;
-  const bool empty = u.base == 0 && u.limit == 0 && contents == 0 && read_exec_only && !seg32 && !limit_in_pages &&
-                     not_present && !useable;
+  const bool empty = u.base == 0 && u.limit == 0 && contents == 0 && read_exec_only && !seg32 &&
+                     !limit_in_pages && not_present && !useable;
   const bool zero = u.base == 0 && u.limit == 0 && u.bits == 0;
   if (empty || zero) return 0;
   std::uint64_t type = (read_exec_only ? 0U : 2U) | contents << 2 | 1U;
@@ -91,7 +92,8 @@ int set_tls_area(engine::Vcpu& v, std::uint64_t at, bool pick_free) {
   if (u.entry < kTlsFirst || u.entry >= kTlsFirst + kTlsCount) return EINVAL;
   const std::uint64_t d = descriptor_of(u);
   v.set_tls(u.entry - kTlsFirst, d);
-  // A selector that is loaded already keeps its old base in the CPU; Linux reloads those of the calling thread.
+  // A selector that is loaded already keeps its old base in the CPU; Linux reloads those of the calling
+  // thread.
   GuestRegs& r = v.regs();
   if (r.fs >> 3 == u.entry) r.fs_base = u.base;
   if (r.gs >> 3 == u.entry) r.gs_base = u.base;
@@ -118,7 +120,8 @@ struct ThreadStart {
 
 void wake(std::atomic<std::uint32_t>& word_) { raw_call(SYS_futex, word(&word_), 129 /* WAKE_PRIVATE */, 1); }
 void wait_nonzero(std::atomic<std::uint32_t>& word_) {
-  while (word_.load(std::memory_order_acquire) == 0) raw_call(SYS_futex, word(&word_), 128 /* WAIT_PRIVATE */, 0);
+  while (word_.load(std::memory_order_acquire) == 0)
+    raw_call(SYS_futex, word(&word_), 128 /* WAIT_PRIVATE */, 0);
 }
 
 /// First function of a guest thread's host thread.  Everything is blocked.
@@ -134,8 +137,8 @@ void* thread_main(void* arg) {
   // The kernel's own bookkeeping, at the guest's addresses: cleared and woken when this host thread ends.
   raw_call(SYS_set_tid_address, (flags & CLONE_CHILD_CLEARTID) != 0 ? start->child_tid : 0);
   raw_call(SYS_set_robust_list, 0, 24);
-  // By the child, before it runs: written later it could undo the clearing at the end of a short thread, as both words
-  // may be one.
+  // By the child, before it runs: written later it could undo the clearing at the end of a short thread, as
+  // both words may be one.
   if ((flags & CLONE_PARENT_SETTID) != 0) static_cast<void>(mem::put(start->parent_tid, t->tid));
   if ((flags & CLONE_CHILD_SETTID) != 0) static_cast<void>(mem::put(start->child_tid, t->tid));
   std::uint64_t unshared = 0;
@@ -172,7 +175,8 @@ SysRet spawn_thread(Task& t, const CloneArgs& a, std::unique_ptr<Task> fresh, st
   pthread_t thread{};
   const int rc = pthread_create(&thread, &attr, thread_main, &start);
   pthread_attr_destroy(&attr);
-  static bool libc_handler_seen = false;  // under no lock: the first thread is created by a process that has only one
+  static bool libc_handler_seen =
+      false;  // under no lock: the first thread is created by a process that has only one
   if (!libc_handler_seen) {
     libc_handler_seen = true;
     reinstall(*t.process->signals, 33);
@@ -244,7 +248,8 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   unlock_after_fork(t);
   if (t.debug != nullptr) debug_after_fork_child(t);
   if (auto ok = p.mm->engine().after_fork(*t.vcpu); !ok) {
-    say("hpc-vmm: no micro-VM for forked pid %d: %s: errno %d; ending it\n", t.tid, ok.error().op, ok.error().code);
+    say("hpc-vmm: no micro-VM for forked pid %d: %s: errno %d; ending it\n", t.tid, ok.error().op,
+        ok.error().code);
     raw_call(SYS_kill, static_cast<std::uint64_t>(t.tid), SIGKILL);
   }
   const GuestRegs parent = t.vcpu->regs();
@@ -274,7 +279,8 @@ SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
   return SysRet::raw(rc);
 }
 
-/// The Process of a child that shares this memory: the same window, its own signal table unless CLONE_SIGHAND.
+/// The Process of a child that shares this memory: the same window, its own signal table unless
+/// CLONE_SIGHAND.
 std::shared_ptr<Process> process_for_child(Task& t, const CloneArgs& a, Task& child) {
   const Process& p = *t.process;
   auto made = std::make_shared<Process>();
@@ -293,7 +299,8 @@ std::shared_ptr<Process> process_for_child(Task& t, const CloneArgs& a, Task& ch
   if ((a.flags & CLONE_SIGHAND) == 0) {
     made->signals = std::make_shared<SignalTable>();
     const mem::LockGuard guard(p.signals->lock);
-    std::copy(std::begin(p.signals->actions), std::end(p.signals->actions), std::begin(made->signals->actions));
+    std::copy(std::begin(p.signals->actions), std::end(p.signals->actions),
+              std::begin(made->signals->actions));
   }
   made->tasks = {&child};
   return made;
@@ -315,8 +322,8 @@ struct VforkStart {
   __builtin_unreachable();  // call_exit ends the process
 }
 
-// The child shares this memory and runs the suspended parent's vCPU, on a VMM stack of its own, until it executes a
-// program or ends.
+// The child shares this memory and runs the suspended parent's vCPU, on a VMM stack of its own, until it
+// executes a program or ends.
 SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
@@ -343,7 +350,8 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   host.stack = word(stack.base);
   host.stack_size = stack.bytes;
   if (t.debug != nullptr) gdb::lift_breakpoints();
-  const std::int64_t rc = hpcvmm_clone_vm(&host, sizeof host, [](void* p) { vfork_main(p); }, &start);
+  const std::int64_t rc = hpcvmm_clone_vm(
+      &host, sizeof host, [](void* p) { vfork_main(p); }, &start);
   set_self(&t);
   if (t.debug != nullptr) gdb::put_back_breakpoints();
   t.vcpu->regs() = saved;
@@ -366,7 +374,8 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   __builtin_unreachable();  // call_exit ends the process
 }
 
-/// A thread control block of libc for a task that pthread_create does not know.  Source: glibc tls.h, tcbhead_t.
+/// A thread control block of libc for a task that pthread_create does not know.  Source: glibc tls.h,
+/// tcbhead_t.
 void* make_thread_area() {
   auto* const area = static_cast<std::uint64_t*>(_dl_allocate_tls(nullptr));
   if (area == nullptr) return nullptr;
@@ -374,8 +383,8 @@ void* make_thread_area() {
   return area;
 }
 
-// CLONE_VM alone: a process of its own that shares this memory and runs at the same time, on a vCPU of the same VM.
-// Its stack and libc state stay behind when it ends: nobody is told that it has.
+// CLONE_VM alone: a process of its own that shares this memory and runs at the same time, on a vCPU of the
+// same VM. Its stack and libc state stay behind when it ends: nobody is told that it has.
 SysRet clone_sharing(Task& t, const CloneArgs& a, Abi abi) {
   auto child = std::make_unique<Task>();
   {
@@ -404,7 +413,8 @@ SysRet clone_sharing(Task& t, const CloneArgs& a, Abi abi) {
   host.stack_size = stack.bytes;
   std::int64_t rc = -EAGAIN;
   if (stack.base != nullptr && area != nullptr)
-    rc = hpcvmm_clone_vm(&host, sizeof host, [](void* p) { sharing_main(p); }, start.get());
+    rc = hpcvmm_clone_vm(
+        &host, sizeof host, [](void* p) { sharing_main(p); }, start.get());
   if (rc > 0) {
     static_cast<void>(child.release());
     static_cast<void>(start.release());
@@ -479,8 +489,8 @@ SysRet call_exit(const CallContext& c) {
   }
   if (last || t.vfork_child) {
     end_summary(t, static_cast<int>(status & 0xff), 0);
-    // Not exit(2): KVM keeps a worker thread in the process (Linux 6.13 and later), which would go on alone.  The
-    // status of the last thread is the process's, as in Linux since 5.18 (synchronize_group_exit).
+    // Not exit(2): KVM keeps a worker thread in the process (Linux 6.13 and later), which would go on alone.
+    // The status of the last thread is the process's, as in Linux since 5.18 (synchronize_group_exit).
     raw_call(SYS_exit_group, status);
   }
   std::uint64_t mask = 0;

@@ -58,7 +58,8 @@ void die_with_core(Task& t, const siginfo_t& info) {
   f = {};
   f.uc_flags = kStrictSs;
   f.stack_flags = 2;  // SS_DISABLE
-  f.r8 = r.r8, f.r9 = r.r9, f.r10 = r.r10, f.r11 = r.r11, f.r12 = r.r12, f.r13 = r.r13, f.r14 = r.r14, f.r15 = r.r15;
+  f.r8 = r.r8, f.r9 = r.r9, f.r10 = r.r10, f.r11 = r.r11, f.r12 = r.r12, f.r13 = r.r13, f.r14 = r.r14,
+  f.r15 = r.r15;
   f.rdi = r.rdi, f.rsi = r.rsi, f.rbp = r.rbp, f.rbx = r.rbx, f.rdx = r.rdx, f.rax = r.rax, f.rcx = r.rcx;
   f.rsp = r.rsp, f.rip = r.rip, f.rflags = r.rflags & ~std::uint64_t{0x100};
   f.cs = r.cs, f.ss = r.ss;

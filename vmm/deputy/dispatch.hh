@@ -34,7 +34,8 @@ void do_syscall(Task& t, Abi abi);
 /// Set by a handler whose registers are final (sigreturn): no result is stored.
 void keep_registers(Task& t);
 
-/// The task's main loop: run guest code, serve exits.  Returns when a thread that is not the process's last ends.
+/// The task's main loop: run guest code, serve exits.  Returns when a thread that is not the process's last
+/// ends.
 void run_task(Task& t);
 
 }  // namespace hpcvmm::deputy

@@ -28,7 +28,9 @@ using sys::SysRet;
 namespace {
 
 // Strings are length-prefixed, numbers eight bytes: a private format between two images of one executable.
-void put_number(std::string& out, std::uint64_t v) { out.append(reinterpret_cast<const char*>(&v), sizeof v); }
+void put_number(std::string& out, std::uint64_t v) {
+  out.append(reinterpret_cast<const char*>(&v), sizeof v);
+}
 void put_string(std::string& out, const std::string& s) {
   put_number(out, s.size());
   out += s;
@@ -63,7 +65,8 @@ struct Reader {
 
 constexpr std::uint64_t kVersion = 1;
 
-/// Copies a NULL-terminated array of strings.  0 or an errno.  Limits as Linux: 128 KiB a string, 6 MiB in all.
+/// Copies a NULL-terminated array of strings.  0 or an errno.  Limits as Linux: 128 KiB a string, 6 MiB in
+/// all.
 int read_strings(std::uint64_t at, Abi abi, std::vector<std::string>& out, std::size_t& total) {
   constexpr std::size_t kLongest = 131072;
   constexpr std::size_t kMost = std::size_t{6} << 20;
@@ -99,8 +102,6 @@ std::vector<const char*> pointers(const std::vector<std::string>& strings) {
   return p;
 }
 
-
-
 }  // namespace
 
 std::string encode(const ExecConfig& c) {
@@ -114,7 +115,8 @@ std::string encode(const ExecConfig& c) {
   put_number(out, c.options.facts_known ? 1 : 0);
   put_number(out, static_cast<std::uint64_t>(c.options.chosen_for));
   put_number(out, c.nofile_hard);
-  for (unsigned i = 0; i < 2; ++i) put_number(out, c.options.kvm_run[i] | (c.options.direct_run[i] ? 256U : 0U));
+  for (unsigned i = 0; i < 2; ++i)
+    put_number(out, c.options.kvm_run[i] | (c.options.direct_run[i] ? 256U : 0U));
   put_number(out, word(c.program_fd));
   put_string(out, c.execfn);
   put_string(out, c.path);
@@ -157,7 +159,8 @@ bool decode(const std::string& bytes, ExecConfig& c) {
 
 namespace {
 
-/// What the old image can know: 0, or the errno of execve(2).  program.native says if hpc-vmm must not run it.
+/// What the old image can know: 0, or the errno of execve(2).  program.native says if hpc-vmm must not run
+/// it.
 int check(const load::ExecRequest& request, load::Program& program) {
   load::Verdict v = load::resolve_program(request, program);
   if (!v.ok()) return v.error;
@@ -172,11 +175,12 @@ int check(const load::ExecRequest& request, load::Program& program) {
 int run_native(load::ExecRequest& request, const std::vector<std::string>& env) {
   const auto argv = pointers(request.argv);
   const auto envp = pointers(env);
-  return -static_cast<int>(raw_call(SYS_execveat, word(request.dirfd), word(request.path.c_str()), word(argv.data()),
-                                    word(envp.data()), word(request.flags)));
+  return -static_cast<int>(raw_call(SYS_execveat, word(request.dirfd), word(request.path.c_str()),
+                                    word(argv.data()), word(envp.data()), word(request.flags)));
 }
 
-int run_managed(const ExecConfig& config, const std::vector<std::string>& args, const std::vector<std::string>& env) {
+int run_managed(const ExecConfig& config, const std::vector<std::string>& args,
+                const std::vector<std::string>& env) {
   const std::string bytes = encode(config);
   const int memfd = static_cast<int>(raw_call(SYS_memfd_create, word("hpc-vmm-exec"), 0));
   if (memfd < 0) return -memfd;
@@ -189,7 +193,8 @@ int run_managed(const ExecConfig& config, const std::vector<std::string>& args, 
   argv.insert(argv.end(), args.begin(), args.end());
   const auto argp = pointers(argv);
   const auto envp = pointers(env);
-  const auto rc = raw_call(SYS_execveat, word(config.self_fd), word(""), word(argp.data()), word(envp.data()), AT_EMPTY_PATH);
+  const auto rc = raw_call(SYS_execveat, word(config.self_fd), word(""), word(argp.data()), word(envp.data()),
+                           AT_EMPTY_PATH);
   close_hidden(kept);
   return -static_cast<int>(rc);
 }
@@ -207,7 +212,9 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
   if (program.native != load::Native::No) {
     if (t.process->options.verbose)
       say("hpc-vmm: %s runs natively, unmanaged: %s\n", program.path.c_str(),
-          program.native == load::Native::Unreadable ? "it cannot be read" : "it has set-user-ID, set-group-ID or file capabilities");
+          program.native == load::Native::Unreadable
+              ? "it cannot be read"
+              : "it has set-user-ID, set-group-ID or file capabilities");
     const std::uint64_t host = mask & ~kForcedSignals;
     raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&host), 0, 8);
     error = run_native(request, env);
@@ -238,7 +245,8 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
 }
 
 namespace {
-SysRet exec_call(const CallContext& c, int dirfd, std::uint64_t path, std::uint64_t argv, std::uint64_t envp, int flags) {
+SysRet exec_call(const CallContext& c, int dirfd, std::uint64_t path, std::uint64_t argv, std::uint64_t envp,
+                 int flags) {
   load::ExecRequest request;
   request.dirfd = dirfd;
   request.flags = flags;

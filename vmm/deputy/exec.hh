@@ -1,8 +1,8 @@
 // execve: from one program to the next.
 //
-// The old image checks everything execve(2) can refuse, then executes the hpc-vmm executable itself with the guest's
-// argument and environment strings, so that the kernel does what exec does to descriptors, signals, timers, threads,
-// credentials and accounting.  What the new image must know besides travels in a memfd.
+// The old image checks everything execve(2) can refuse, then executes the hpc-vmm executable itself with the
+// guest's argument and environment strings, so that the kernel does what exec does to descriptors, signals,
+// timers, threads, credentials and accounting.  What the new image must know besides travels in a memfd.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ inline constexpr const char* kExecMark = "\001hpc-vmm-exec";
 
 struct ExecConfig {
   Options options;
-  // The program as the old image has resolved it: what it checked is what runs, whatever happens to the path meanwhile.
+  // The program as the old image has resolved it: what it checked is what runs, whatever happens to the path
+  // meanwhile.
   int program_fd = -1;
   std::string execfn, path;
   bool secure = false;

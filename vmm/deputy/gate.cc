@@ -31,11 +31,13 @@ sys::SysRet gate32(std::uint64_t nr, const sys::Args& args) {
 }
 
 std::uint64_t leave_gate(std::uint64_t rip, std::uint64_t& rax) {
-  const auto within = [rip](const char* begin, const char* done) { return rip >= word(begin) && rip < word(done); };
+  const auto within = [rip](const char* begin, const char* done) {
+    return rip >= word(begin) && rip < word(done);
+  };
   const bool in64 = within(hpcvmm_gate64_begin, hpcvmm_gate64_done);
   if (!in64 && !within(hpcvmm_gate32_begin, hpcvmm_gate32_done)) return rip;
-  // An earlier stop and continue left the call half waited for (ERESTART_RESTARTBLOCK): with a handler to run, Linux
-  // ends such a call with EINTR.
+  // An earlier stop and continue left the call half waited for (ERESTART_RESTARTBLOCK): with a handler to
+  // run, Linux ends such a call with EINTR.
   if (rax == (in64 ? kRestartSyscall64 : kRestartSyscall32)) {
     rax = word(-EINTR);
     return word(in64 ? hpcvmm_gate64_done : hpcvmm_gate32_done);
@@ -43,8 +45,8 @@ std::uint64_t leave_gate(std::uint64_t rip, std::uint64_t& rax) {
   return word(in64 ? hpcvmm_gate64_abort : hpcvmm_gate32_abort);
 }
 
-std::int64_t raw_call(long nr, std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d, std::uint64_t e,
-                      std::uint64_t f) {
+std::int64_t raw_call(long nr, std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d,
+                      std::uint64_t e, std::uint64_t f) {
   std::int64_t rc = nr;
   register std::uint64_t r10 asm("r10") = d;
   register std::uint64_t r8 asm("r8") = e;

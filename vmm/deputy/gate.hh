@@ -1,4 +1,5 @@
-// The one place where the deputy issues host calls for the guest, so that no signal is lost against a blocking call.
+// The one place where the deputy issues host calls for the guest, so that no signal is lost against a
+// blocking call.
 #pragma once
 
 #include <cstdint>
@@ -7,20 +8,22 @@
 
 namespace hpcvmm::deputy {
 
-/// Issues a 64-bit / an IA32 call for the guest on this thread.  When a signal for the guest is already recorded, or
-/// arrives before the call has had an effect, or Linux would restart the call behind it, the result is
-/// SysRet::restart().  A guest call uses the gate at most once, as its last step: what came before must be repeatable.
+/// Issues a 64-bit / an IA32 call for the guest on this thread.  When a signal for the guest is already
+/// recorded, or arrives before the call has had an effect, or Linux would restart the call behind it, the
+/// result is SysRet::restart().  A guest call uses the gate at most once, as its last step: what came before
+/// must be repeatable.
 sys::SysRet gate64(std::uint64_t nr, const sys::Args& args);
 sys::SysRet gate32(std::uint64_t nr, const sys::Args& args);
 
-/// For the host signal handler: where a thread interrupted at `rip` must continue so that the call is not (again)
-/// issued.  Returns `rip` when it is not in the gate, or behind the call instruction.  `rax` is the interrupted
-/// context's; it may be changed.  Async-signal-safe.
+/// For the host signal handler: where a thread interrupted at `rip` must continue so that the call is not
+/// (again) issued.  Returns `rip` when it is not in the gate, or behind the call instruction.  `rax` is the
+/// interrupted context's; it may be changed.  Async-signal-safe.
 std::uint64_t leave_gate(std::uint64_t rip, std::uint64_t& rax);
 
-/// A host call of the VMM's own: not interruptible by design, errno untouched.  Returns the raw kernel result.
-std::int64_t raw_call(long nr, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0, std::uint64_t d = 0,
-                      std::uint64_t e = 0, std::uint64_t f = 0);
+/// A host call of the VMM's own: not interruptible by design, errno untouched.  Returns the raw kernel
+/// result.
+std::int64_t raw_call(long nr, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0,
+                      std::uint64_t d = 0, std::uint64_t e = 0, std::uint64_t f = 0);
 template <class T> std::uint64_t word(T* p) { return reinterpret_cast<std::uint64_t>(p); }
 inline std::uint64_t word(int v) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(v)); }
 

@@ -21,7 +21,8 @@ namespace {
 
 constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out, is_hidden};
 
-constexpr rlim_t kHighest = 4096;  // not higher: a process's descriptor table is as long as its largest number
+constexpr rlim_t kHighest =
+    4096;  // not higher: a process's descriptor table is as long as its largest number
 constexpr unsigned kMaxHidden = 1200;
 
 struct Hidden {
@@ -175,19 +176,23 @@ void end_summary(Task& t, int status, int signo) {
   rusage children{};
   ::getrusage(RUSAGE_SELF, &own);
   ::getrusage(RUSAGE_CHILDREN, &children);
-  const auto seconds = [](const timeval& v) { return static_cast<double>(v.tv_sec) + static_cast<double>(v.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& v) {
+    return static_cast<double>(v.tv_sec) + static_cast<double>(v.tv_usec) * 1e-6;
+  };
   std::array<char, 768> line{};
   const int n = std::snprintf(
       line.data(), line.size(),
-      "{\"pid\": %d, \"engine\": \"%s\", \"abi\": \"%s\", \"exit_status\": %d, \"signal\": %d, \"system_calls\": %lu, "
+      "{\"pid\": %d, \"engine\": \"%s\", \"abi\": \"%s\", \"exit_status\": %d, \"signal\": %d, "
+      "\"system_calls\": %lu, "
       "\"exits\": %lu, \"faults\": %lu, \"signals_delivered\": %lu, \"user_s\": %.6f, \"system_s\": %.6f, "
       "\"children_user_s\": %.6f, \"children_system_s\": %.6f, \"max_rss_kib\": %ld}\n",
       static_cast<int>(raw_call(SYS_getpid)), p.engine_kind == engine::Kind::Kvm ? "kvm" : "direct",
       p.abi == Abi::X64 ? "x86-64" : "ia32", status, signo, static_cast<unsigned long>(c.syscalls),
-      static_cast<unsigned long>(c.exits), static_cast<unsigned long>(c.faults), static_cast<unsigned long>(c.signals),
-      seconds(own.ru_utime), seconds(own.ru_stime), seconds(children.ru_utime), seconds(children.ru_stime),
-      own.ru_maxrss);
-  if (n > 0) raw_call(SYS_write, word(p.options.summary_fd), word(line.data()), static_cast<std::uint64_t>(n));
+      static_cast<unsigned long>(c.exits), static_cast<unsigned long>(c.faults),
+      static_cast<unsigned long>(c.signals), seconds(own.ru_utime), seconds(own.ru_stime),
+      seconds(children.ru_utime), seconds(children.ru_stime), own.ru_maxrss);
+  if (n > 0)
+    raw_call(SYS_write, word(p.options.summary_fd), word(line.data()), static_cast<std::uint64_t>(n));
 }
 
 }  // namespace hpcvmm::deputy

@@ -1,4 +1,5 @@
-// What the deputy keeps of the host: its own descriptors, the gate for the system-call layer, its way of dying.
+// What the deputy keeps of the host: its own descriptors, the gate for the system-call layer, its way of
+// dying.
 #pragma once
 
 #include <sys/resource.h>
@@ -13,11 +14,11 @@ namespace hpcvmm::deputy {
 
 const sys::HostGate& host_gate();
 
-// The VMM's descriptors live above the guest's soft limit (or, where that is large, high up), so that the guest's
-// numbers are Linux's.  Naming one is EBADF for the guest.  Threads: any.
+// The VMM's descriptors live above the guest's soft limit (or, where that is large, high up), so that the
+// guest's numbers are Linux's.  Naming one is EBADF for the guest.  Threads: any.
 
-/// Moves `fd` there, close-on-exec.  Returns the new number (also stored in `owner`, which is told when the descriptor
-/// moves again), or `fd` itself if there is no room.
+/// Moves `fd` there, close-on-exec.  Returns the new number (also stored in `owner`, which is told when the
+/// descriptor moves again), or `fd` itself if there is no room.
 int hide_fd(int fd, int* owner = nullptr);
 /// Closes a hidden descriptor; its number is the guest's again.  -1 is allowed.
 void close_hidden(int fd);

@@ -14,9 +14,9 @@ struct LaunchRequest {
   std::vector<std::string> env;
 };
 
-/// Turns this process into the program's deputy.  Returns only if the program cannot be started: an exit status by the
-/// convention of env(1): 125 hpc-vmm failed, 126 cannot be executed, 127 not found; the message has been printed.
-/// Threads: the only one.
+/// Turns this process into the program's deputy.  Returns only if the program cannot be started: an exit
+/// status by the convention of env(1): 125 hpc-vmm failed, 126 cannot be executed, 127 not found; the message
+/// has been printed. Threads: the only one.
 int launch(LaunchRequest request);
 
 /// The new image's half of execve: `argv` as execute() made it.  Does not return.

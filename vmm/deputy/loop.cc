@@ -110,7 +110,8 @@ void serve_page_fault(Task& t, const Exit& e) {
     case Touch::AccErr: return raise_for(t, seen, info_of(SIGSEGV, SEGV_ACCERR, e.fault_address));
     case Touch::BusErr: return raise_for(t, seen, info_of(SIGBUS, BUS_ADRERR, e.fault_address));
     case Touch::NoMemory: {
-      say("hpc-vmm: no memory for the page tables of pid %d; ending it\n", static_cast<int>(raw_call(SYS_getpid)));
+      say("hpc-vmm: no memory for the page tables of pid %d; ending it\n",
+          static_cast<int>(raw_call(SYS_getpid)));
       siginfo_t killed = info_of(SIGKILL, SI_KERNEL, 0);
       die_by_signal(t, killed);
     }
@@ -127,7 +128,8 @@ void serve_host_fault(Task& t) {
   const std::uint64_t rip = t.vcpu->regs().rip;
   t.host_faults = rip == t.host_fault_rip ? t.host_faults + 1 : 1;
   t.host_fault_rip = rip;
-  // Once it may be another thread between its page-table edit and its host call; then a file that got shorter.
+  // Once it may be another thread between its page-table edit and its host call; then a file that got
+  // shorter.
   if (t.host_faults <= 8) {
     t.process->mm->drop_file_translations();
     return;

@@ -34,8 +34,8 @@ std::int64_t host_sigaction(int signo, const KernelAction* action, KernelAction*
 
 void install_plain(int signo, unsigned long sa_flags, HostHandler handler) {
   // Everything blocked while the handler runs: it is short, and it decides itself what is blocked behind it.
-  // Forced signals stay possible even so: the kernel would kill the process for a fault in a blocked handler, and
-  // nothing in it can fault.
+  // Forced signals stay possible even so: the kernel would kill the process for a fault in a blocked handler,
+  // and nothing in it can fault.
   const KernelAction action{reinterpret_cast<std::uint64_t>(handler), sa_flags | SA_SIGINFO | kRestorer,
                             reinterpret_cast<std::uint64_t>(&hpcvmm_restorer), ~std::uint64_t{0}};
   host_sigaction(signo, &action, nullptr);
@@ -86,7 +86,8 @@ SigAction take_action(SignalTable& table, int signo) {
 }
 
 /// Builds the frame and the handler's mask.  False: no frame could be written.
-bool run_handler(Task& t, const siginfo_t& info, const SigAction& a, std::uint64_t old_mask, std::uint64_t call_mask) {
+bool run_handler(Task& t, const siginfo_t& info, const SigAction& a, std::uint64_t old_mask,
+                 std::uint64_t call_mask) {
   sys::Delivery d;
   d.signo = info.si_signo;
   d.info = info;
@@ -154,7 +155,8 @@ void on_host_signal(int signo, siginfo_t* info, void* context) {
   std::uint64_t mask = 0;
   std::memcpy(&mask, &uc->uc_sigmask, sizeof mask);
   if (t->signal_recorded != 0 || (t->forced_blocked & bit(signo)) != 0) {
-    // Only a forced signal sent by kill(2) gets here: it cannot be blocked on the host, so it waits in the task.
+    // Only a forced signal sent by kill(2) gets here: it cannot be blocked on the host, so it waits in the
+    // task.
     t->held_forced |= bit(signo);
     t->held_info[held_slot(signo)] = *info;
     return;
@@ -193,7 +195,8 @@ void install(int signo, const SigAction& stored) {
   if (is_forced(signo)) {
     g_installer(signo, host_flags & SA_RESTART, on_host_signal);
   } else if (debug_signals() && debugger_wants(signo, stored)) {
-    g_installer(signo, stored.handler > 1 ? host_flags & ~std::uint64_t{SA_RESETHAND} : SA_RESTART, on_host_signal);
+    g_installer(signo, stored.handler > 1 ? host_flags & ~std::uint64_t{SA_RESETHAND} : SA_RESTART,
+                on_host_signal);
   } else if (stored.handler > 1) {
     g_installer(signo, host_flags, on_host_signal);
   } else {

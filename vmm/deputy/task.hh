@@ -58,17 +58,17 @@ struct Process {
   std::shared_ptr<SignalTable> signals;
   Options options;
   engine::Kind engine_kind = engine::Kind::Kvm;
-  Abi abi = Abi::X64;        // of the program that was executed
-  std::string exe;           // absolute path of the program, for /proc/self/exe
-  std::uint64_t vdso = 0;    // address of our vDSO image in the window
+  Abi abi = Abi::X64;      // of the program that was executed
+  std::string exe;         // absolute path of the program, for /proc/self/exe
+  std::uint64_t vdso = 0;  // address of our vDSO image in the window
   std::uint64_t vdso_sigreturn = 0, vdso_rt_sigreturn = 0;  // IA32
   std::uint64_t stack_top = 0;
-  /// RLIMIT_NOFILE's hard limit as the guest set it.  The host's stays as it was, so that the VMM can still open a
-  /// descriptor for a moment (FdRoom); ~0: the host's.
+  /// RLIMIT_NOFILE's hard limit as the guest set it.  The host's stays as it was, so that the VMM can still
+  /// open a descriptor for a moment (FdRoom); ~0: the host's.
   std::uint64_t nofile_hard = ~std::uint64_t{0};
-  bool read_implies_exec = false;  // personality bit of programs without PT_GNU_STACK
+  bool read_implies_exec = false;                // personality bit of programs without PT_GNU_STACK
   std::shared_ptr<struct SeccompState> seccomp;  // nullptr: no filter
-  mem::Lock lock;  // protects what follows
+  mem::Lock lock;                                // protects what follows
   std::vector<struct Task*> tasks;
   Counters ended;  // of threads that have exited
 };
@@ -82,12 +82,13 @@ struct Task {
   bool vfork_child = false;
   bool ended = false;  // exit(2) has run: the loop returns
 
-  // Written by the host signal handler on this thread, read by it later: one signal, everything else blocked until it
-  // has reached the guest.
+  // Written by the host signal handler on this thread, read by it later: one signal, everything else blocked
+  // until it has reached the guest.
   volatile int signal_recorded = 0;
   siginfo_t recorded_info{};
   std::uint64_t recorded_mask = 0;  // the guest's mask when it came
-  /// SIGSEGV, SIGBUS ... are never blocked on the host (a fault in copy_in would then kill): the guest's wish is here.
+  /// SIGSEGV, SIGBUS ... are never blocked on the host (a fault in copy_in would then kill): the guest's wish
+  /// is here.
   std::uint64_t forced_blocked = 0;
   std::uint64_t held_forced = 0;  // such signals, sent by kill(2) while blocked
   siginfo_t held_info[8]{};
@@ -101,7 +102,7 @@ struct Task {
   std::uint64_t host_fault_rip = 0;
   Counters count;
   std::unique_ptr<gdb::Thread> debug;  // nullptr: not debugged
-  void* stack = nullptr;  // this thread's VMM stack, for reuse after it has ended
+  void* stack = nullptr;               // this thread's VMM stack, for reuse after it has ended
 };
 
 /// The task of the calling host thread.  A vfork child replaces its parent's for the time being.

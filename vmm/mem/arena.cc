@@ -12,8 +12,8 @@
 namespace hpcvmm::mem {
 namespace {
 
-// The arena's address space is handed out once, upwards; 64 GiB outlast any process, because what is given back is
-// kept in `free_stacks` (thread stacks) or by the heap's size classes.
+// The arena's address space is handed out once, upwards; 64 GiB outlast any process, because what is given
+// back is kept in `free_stacks` (thread stacks) or by the heap's size classes.
 std::atomic<std::uint64_t> g_next{kArenaBegin};
 
 std::uint64_t take_address(std::size_t bytes, std::size_t align) {
@@ -52,9 +52,9 @@ void arena_unmap(void* at, std::size_t bytes) { ::munmap(at, page_up(bytes)); }
 
 std::uint64_t arena_reserve(std::size_t bytes, std::size_t align) { return take_address(bytes, align); }
 
-// The heap: powers of two from 16 bytes to 64 KiB in free lists, larger blocks mapped one by one.  libc's own malloc
-// cannot be used: it grows by brk and mmap, both of which belong to the guest here, and its lock would be stuck in a
-// raw fork child.
+// The heap: powers of two from 16 bytes to 64 KiB in free lists, larger blocks mapped one by one.  libc's own
+// malloc cannot be used: it grows by brk and mmap, both of which belong to the guest here, and its lock would
+// be stuck in a raw fork child.
 namespace {
 
 constexpr std::size_t kHeader = 16;

@@ -28,7 +28,8 @@ template <class F> void each_mapping(F each) {
     have += static_cast<std::size_t>(n);
     char* line = buffer.data();
     char* const limit = buffer.data() + have;
-    while (char* newline = static_cast<char*>(std::memchr(line, '\n', static_cast<std::size_t>(limit - line)))) {
+    while (char* newline =
+               static_cast<char*>(std::memchr(line, '\n', static_cast<std::size_t>(limit - line)))) {
       *newline = 0;
       char* p = nullptr;
       const std::uint64_t begin = std::strtoull(line, &p, 16);
@@ -46,9 +47,11 @@ template <class F> void each_mapping(F each) {
 
 std::int64_t int80(std::uint32_t nr, const std::array<std::uint32_t, 6>& a) {
   std::int64_t rc = nr;
-  // The red zone is stepped over.  ebp is the sixth argument and the frame pointer; older kernels zero r8-r11 on this entry.
+  // The red zone is stepped over.  ebp is the sixth argument and the frame pointer; older kernels zero r8-r11
+  // on this entry.
   asm volatile(
-      "lea -128(%%rsp), %%rsp\n\tpush %%rbp\n\tmov %[six], %%ebp\n\tint $0x80\n\tpop %%rbp\n\tlea 128(%%rsp), %%rsp"
+      "lea -128(%%rsp), %%rsp\n\tpush %%rbp\n\tmov %[six], %%ebp\n\tint $0x80\n\tpop %%rbp\n\tlea "
+      "128(%%rsp), %%rsp"
       : "+a"(rc)
       : "b"(a[0]), "c"(a[1]), "d"(a[2]), "S"(a[3]), "D"(a[4]), [six] "r"(a[5])
       : "memory", "r8", "r9", "r10", "r11");
@@ -93,7 +96,8 @@ void refresh_from_host(VmaList& list, std::uint64_t begin, std::uint64_t end) {
   });
 }
 
-std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd, std::uint32_t pages) {
+std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd,
+                          std::uint32_t pages) {
   return int80(192, {addr, len, static_cast<std::uint32_t>(prot), static_cast<std::uint32_t>(flags),
                      static_cast<std::uint32_t>(fd), pages});
 }

@@ -7,8 +7,9 @@
 
 namespace hpcvmm::mem {
 
-/// Tells where the host's own [vvar] and [vdso] are: the one thing of the VMM outside the zone.  libc has taken pointers
-/// into it at start, so it stays where the kernel put it, and the guest may not touch it.  Once, before the guest runs.
+/// Tells where the host's own [vvar] and [vdso] are: the one thing of the VMM outside the zone.  libc has
+/// taken pointers into it at start, so it stays where the kernel put it, and the guest may not touch it.
+/// Once, before the guest runs.
 void set_host_vdso(std::uint64_t begin, std::uint64_t end);
 /// True if [begin, begin + bytes) overlaps it.
 bool touches_host_vdso(std::uint64_t begin, std::uint64_t bytes);
@@ -24,9 +25,10 @@ HostStack find_host_stack();
 /// Replaces the entries of `list` in [begin, end) by what /proc/self/maps says.
 void refresh_from_host(VmaList& list, std::uint64_t begin, std::uint64_t end);
 
-/// mmap2(2) and mremap(2) through the 32-bit entry.  Return the address or -errno.  Need IA32 emulation in the host
-/// kernel, as IA32 guests do.
-std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd, std::uint32_t pages);
+/// mmap2(2) and mremap(2) through the 32-bit entry.  Return the address or -errno.  Need IA32 emulation in
+/// the host kernel, as IA32 guests do.
+std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd,
+                          std::uint32_t pages);
 std::int64_t compat_mremap(std::uint32_t addr, std::uint32_t old_len, std::uint32_t new_len, int flags,
                            std::uint32_t new_addr);
 

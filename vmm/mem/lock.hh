@@ -10,8 +10,9 @@
 
 namespace hpcvmm::mem {
 
-/// Not recursive, not fair.  A pthread mutex would not do: it consults the thread id cached by libc, which is stale in
-/// a raw fork child, and a vfork child is another process.  Source: Drepper, "Futexes are tricky", mutex 2.
+/// Not recursive, not fair.  A pthread mutex would not do: it consults the thread id cached by libc, which is
+/// stale in a raw fork child, and a vfork child is another process.  Source: Drepper, "Futexes are tricky",
+/// mutex 2.
 class Lock {
  public:
   void lock() {

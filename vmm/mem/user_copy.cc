@@ -32,7 +32,8 @@ std::ptrdiff_t copy_in_string(char* to, std::uint64_t guest, std::size_t room) {
   std::size_t have = 0;
   while (have < room) {
     // Never past the page: the string may end right before unmapped memory.
-    const std::size_t piece = std::min(room - have, static_cast<std::size_t>(kPageSize - (guest + have) % kPageSize));
+    const std::size_t piece =
+        std::min(room - have, static_cast<std::size_t>(kPageSize - (guest + have) % kPageSize));
     if (!copy_in(to + have, guest + have, piece)) return -1;
     if (const void* end = std::memchr(to + have, 0, piece)) return static_cast<const char*>(end) - to;
     have += piece;

@@ -1,4 +1,5 @@
-// The guest's mappings as the VMM knows them: a copy of the kernel's list, kept in step by every mmap-family call.
+// The guest's mappings as the VMM knows them: a copy of the kernel's list, kept in step by every mmap-family
+// call.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +9,10 @@ namespace hpcvmm::mem {
 
 struct Vma {
   std::uint64_t end = 0;
-  std::uint32_t prot = 0;       // PROT_*, equal to the host's VMA
-  bool shared = false;          // MAP_SHARED
-  bool file = false;            // backed by a file: may be shorter than the mapping (SIGBUS)
-  bool grows_down = false;      // a stack: the host extends it on touch
+  std::uint32_t prot = 0;   // PROT_*, equal to the host's VMA
+  bool shared = false;      // MAP_SHARED
+  bool file = false;        // backed by a file: may be shorter than the mapping (SIGBUS)
+  bool grows_down = false;  // a stack: the host extends it on touch
 
   [[nodiscard]] bool same_kind(const Vma& o) const {
     return prot == o.prot && shared == o.shared && file == o.file && grows_down == o.grows_down;

@@ -1,5 +1,6 @@
-/* Faults with known registers, dumps the frame that the running kernel built, tampers with it, returns, dumps the
- * result.  One source for both ABIs (-m64, -m32 -static); sigframe_kernel_test.cc runs it and compares. */
+/* Faults with known registers, dumps the frame that the running kernel built, tampers with it, returns, dumps
+ * the result.  One source for both ABIs (-m64, -m32 -static); sigframe_kernel_test.cc runs it and compares.
+ */
 #include "sigframe_dump.h"
 
 #include <signal.h>
@@ -27,8 +28,9 @@ Word in_regs[16], entry_regs[16], after_regs[16], entry_flags, after_flags, entr
 Word saved_sp, fault_ip, want_mask[2] = {~0UL, ~0UL};
 uint8_t after_fp[kXsaveBytes] __attribute__((aligned(64)));
 uint32_t want_mxcsr = 0x1fa0;
-uint8_t want_xmm[32] __attribute__((aligned(32))) = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-                                                     17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
+uint8_t want_xmm[32]
+    __attribute__((aligned(32))) = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
+                                    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
 void provoke(void);
 void entry(void);
 void back(void);
@@ -151,7 +153,8 @@ __attribute__((used)) static void handle(void) {
   if (tamper == kFlagsAndSelectors) {
     Word f;
     memcpy(&f, sc + flags, sizeof(f));
-    f = (f | 0x3000 | 0x4000 | 0x200000 | 0x40000 | 0x800) & ~(Word)0x201; /* IOPL NT ID AC OF, no IF, no CF */
+    f = (f | 0x3000 | 0x4000 | 0x200000 | 0x40000 | 0x800) &
+        ~(Word)0x201; /* IOPL NT ID AC OF, no IF, no CF */
     memcpy(sc + flags, &f, sizeof(f));
     sc[cs] &= (uint8_t)~3;
     sc[ss] &= (uint8_t)~3;
@@ -188,7 +191,8 @@ int main(int argc, char** argv) {
     Word handler, flags, restorer;
     uint64_t mask;
   } __attribute__((packed)) act = {0};
-  dump.flags = (how & kOnStack ? SA_ONSTACK : 0) | (how & kSiginfo ? SA_SIGINFO : 0) | (how & kRestorer ? 0x04000000 : 0);
+  dump.flags = (how & kOnStack ? SA_ONSTACK : 0) | (how & kSiginfo ? SA_SIGINFO : 0) |
+               (how & kRestorer ? 0x04000000 : 0);
   dump.handler = act.handler = (Word)entry;
   act.flags = (Word)dump.flags;
   dump.restorer = act.restorer =
@@ -214,7 +218,8 @@ int main(int argc, char** argv) {
   dump.after.cs = after_seg[0], dump.after.ss = after_seg[1];
   dump.after.ip = (Word)resume;
   sigaltstack(NULL, &alt);
-  dump.after_alt_sp = (Word)alt.ss_sp, dump.after_alt_size = alt.ss_size, dump.after_alt_flags = (uint64_t)alt.ss_flags;
+  dump.after_alt_sp = (Word)alt.ss_sp, dump.after_alt_size = alt.ss_size,
+  dump.after_alt_flags = (uint64_t)alt.ss_flags;
   sigprocmask(SIG_SETMASK, NULL, &set);
   memcpy(&dump.after_mask, &set, 8);
   memcpy(dump.after_fp, after_fp, sizeof(after_fp));

@@ -1,4 +1,5 @@
-/* What sigframe_dump writes to its stdout, for the test that compares.  Fixed width: the writer may be IA32. */
+/* What sigframe_dump writes to its stdout, for the test that compares.  Fixed width: the writer may be IA32.
+ */
 #pragma once
 #include <stdint.h>
 
@@ -33,11 +34,12 @@ struct DumpRegs {
 };
 
 struct Dump {
-  uint64_t bits;                       /* 64 or 32 */
-  struct DumpRegs before, entry, after; /* at the fault, at the handler's first instruction, behind sigreturn */
+  uint64_t bits; /* 64 or 32 */
+  struct DumpRegs before, entry,
+      after; /* at the fault, at the handler's first instruction, behind sigreturn */
   uint64_t handler, flags, restorer, old_mask;
   uint64_t alt_sp, alt_size, alt_flags;
-  uint64_t base;                       /* address of memory[0] */
+  uint64_t base; /* address of memory[0] */
   uint64_t after_alt_sp, after_alt_size, after_alt_flags, after_mask;
   uint64_t resumed;
   uint8_t memory[kMemoryBytes];   /* the stack as the kernel made it; 0xa5 where nobody wrote */

@@ -8,11 +8,12 @@
 
 namespace hpcvmm {
 
-/// Which system-call ABI an *entry* used.  It belongs to the entry, not to the process: `int $0x80` in a 64-bit
-/// program means Ia32, as on Linux.
+/// Which system-call ABI an *entry* used.  It belongs to the entry, not to the process: `int $0x80` in a
+/// 64-bit program means Ia32, as on Linux.
 enum class Abi : std::uint8_t { X64, Ia32 };
 
-/// Selectors of guest user code.  They equal Linux's own, so that programs which look (and signal frames) agree.
+/// Selectors of guest user code.  They equal Linux's own, so that programs which look (and signal frames)
+/// agree.
 inline constexpr std::uint16_t kUserCs32 = 0x23;
 inline constexpr std::uint16_t kUserDs = 0x2b;
 inline constexpr std::uint16_t kUserCs64 = 0x33;
@@ -34,7 +35,8 @@ struct GuestRegs {
 /// x87/SSE/AVX/AVX-512 state in the standard (not compacted) XSAVE layout of the Intel SDM vol. 1, 13.4.
 /// `bytes` is what XCR0 of this host makes of it (CPUID 0xD.0:EBX); the rest of `area` is unused.
 struct FpState {
-  static constexpr std::size_t kMaxBytes = 4096;  // AVX-512 + PKRU: 2696; AMX (8 KiB) is not offered to guests
+  static constexpr std::size_t kMaxBytes =
+      4096;  // AVX-512 + PKRU: 2696; AMX (8 KiB) is not offered to guests
   alignas(64) std::array<std::byte, kMaxBytes> area{};
   std::uint32_t bytes = 0;
 };

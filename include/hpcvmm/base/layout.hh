@@ -7,13 +7,16 @@ namespace hpcvmm {
 
 inline constexpr std::uint64_t kPageSize = 4096;
 
-/// The zone is the only part of the user address space that belongs to the VMM.  It lies where neither Linux nor a
-/// sanitizer runtime places anything (PIE 0x55.., mmap and stack 0x7e../0x7f.., TSan 0x7b.., MSan app 0x51..-0x60..).
-/// The executable is linked to kImageBase (cmake/fixed_image.cmake), so no stack limit, personality or ASLR setting
-/// can put the VMM into the window; nothing has to be re-executed to get it there.
+/// The zone is the only part of the user address space that belongs to the VMM.  It lies where neither Linux
+/// nor a sanitizer runtime places anything (PIE 0x55.., mmap and stack 0x7e../0x7f.., TSan 0x7b.., MSan app
+/// 0x51..-0x60..). The executable is linked to kImageBase (cmake/fixed_image.cmake), so no stack limit,
+/// personality or ASLR setting can put the VMM into the window; nothing has to be re-executed to get it
+/// there.
 inline constexpr std::uint64_t kZoneBegin = 0x6a00'0000'0000;
-inline constexpr std::uint64_t kImageBase = 0x6a80'0000'0000;  // 512 GiB of guard below: no checked buffer spans it
-inline constexpr std::uint64_t kArenaBegin = 0x6a90'0000'0000;  // VMM heap, stacks, kvm_run pages, guest page tables
+inline constexpr std::uint64_t kImageBase =
+    0x6a80'0000'0000;  // 512 GiB of guard below: no checked buffer spans it
+inline constexpr std::uint64_t kArenaBegin =
+    0x6a90'0000'0000;  // VMM heap, stacks, kvm_run pages, guest page tables
 inline constexpr std::uint64_t kArenaEnd = 0x6aa0'0000'0000;
 inline constexpr std::uint64_t kZoneEnd = 0x6b00'0000'0000;
 

@@ -19,7 +19,8 @@
 #define HPCVMM_UC_CS 184
 #define HPCVMM_UC_SIGMASK 296
 
-/* The zone of layout.hh is exactly the addresses with (address >> 40) == 0x6a; the arena (address >> 36) == 0x6a9. */
+/* The zone of layout.hh is exactly the addresses with (address >> 40) == 0x6a; the arena (address >> 36) ==
+ * 0x6a9. */
 #define HPCVMM_ZONE_SHIFT 40
 #define HPCVMM_ZONE_TOP 0x6a
 #define HPCVMM_ARENA_SHIFT 36

@@ -1,4 +1,5 @@
-// Pure parts of the kvm engine: what an interrupted vCPU's registers mean, lookups in CPUID tables.  No ioctl.
+// Pure parts of the kvm engine: what an interrupted vCPU's registers mean, lookups in CPUID tables.  No
+// ioctl.
 #pragma once
 
 #include <cpuid.h>
@@ -20,8 +21,9 @@ inline Exit as_syscall(GuestRegs& r) {
   return {.kind = ExitKind::Syscall64};
 }
 
-/// What a kicked vCPU's state means.  At the LSTAR entry the call has been made: it is the exit.  At the `sysretq`
-/// (VT-x/SVM) the call is over and the user's state is in rcx and r11.  Everywhere else the registers are clean.
+/// What a kicked vCPU's state means.  At the LSTAR entry the call has been made: it is the exit.  At the
+/// `sysretq` (VT-x/SVM) the call is over and the user's state is in rcx and r11.  Everywhere else the
+/// registers are clean.
 inline Exit interrupted_at(GuestRegs& r, std::uint64_t sysret_address) {
   if (r.rip == kStubCode) return as_syscall(r);
   if (r.rip == sysret_address && (r.cs & 3) == 0) static_cast<void>(as_syscall(r));

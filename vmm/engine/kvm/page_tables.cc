@@ -72,8 +72,8 @@ Status PageTables::set_page(std::uint64_t va, std::uint64_t gpa, std::uint64_t b
 
 Status PageTables::set_run(std::uint64_t va, std::uint64_t gpa, unsigned pages, std::uint64_t bits) {
   HPCVMM_TRY(std::uint64_t* const pde, directory_entry(va));
-  // A 2 MiB entry here is left from a mapping that has since been cut or joined with the same rights; small entries
-  // below replace it.  The table is filled before it becomes visible.
+  // A 2 MiB entry here is left from a mapping that has since been cut or joined with the same rights; small
+  // entries below replace it.  The table is filled before it becomes visible.
   std::uint64_t entry = load(pde);
   std::uint64_t* table = nullptr;
   if ((entry & kPresent) != 0 && (entry & kLarge) == 0) {

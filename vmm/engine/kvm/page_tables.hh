@@ -13,11 +13,12 @@ namespace hpcvmm::engine::kvm {
 inline constexpr std::uint64_t kPresent = 1, kWritable = 2, kUser = 4, kAccessed = 0x20, kDirty = 0x40,
                                kLarge = 0x80, kNoExec = std::uint64_t{1} << 63;
 
-/// Threads: every function under the mm lock.  Entries are stored as aligned 8-byte atomics, because vCPUs (and KVM)
-/// read them and set accessed and dirty bits at the same time.
+/// Threads: every function under the mm lock.  Entries are stored as aligned 8-byte atomics, because vCPUs
+/// (and KVM) read them and set accessed and dirty bits at the same time.
 ///
-/// The rule for taking rights away (MECHANISMS: STALE otherwise): clear() first, then the host call that really
-/// changes the host mapping, and let the next #PF refill.  For giving rights: host call first, set() at the next #PF.
+/// The rule for taking rights away (MECHANISMS: STALE otherwise): clear() first, then the host call that
+/// really changes the host mapping, and let the next #PF refill.  For giving rights: host call first, set()
+/// at the next #PF.
 class PageTables {
  public:
   /// Called when a new chunk of system memory must become a memory slot.
@@ -26,14 +27,14 @@ class PageTables {
   Status start(AddChunk add, void* self);
   [[nodiscard]] std::uint64_t root_gpa() const { return root_; }
 
-  /// Maps one 4 KiB page / one 2 MiB step.  `bits`: kWritable, kUser, kNoExec; present, accessed, dirty are added
-  /// (an entry without A and D costs a second trip: 3.0 instead of 1.2 us a page, measured).
+  /// Maps one 4 KiB page / one 2 MiB step.  `bits`: kWritable, kUser, kNoExec; present, accessed, dirty are
+  /// added (an entry without A and D costs a second trip: 3.0 instead of 1.2 us a page, measured).
   Status set_page(std::uint64_t va, std::uint64_t gpa, std::uint64_t bits);
   /// Maps [va, va + pages * 4 KiB), all inside one 2 MiB step, to consecutive gpas.
   Status set_run(std::uint64_t va, std::uint64_t gpa, unsigned pages, std::uint64_t bits);
   Status set_large(std::uint64_t va, std::uint64_t gpa, std::uint64_t bits);
-  /// Clears every entry that touches [begin, end).  A 2 MiB entry that overlaps is cleared whole: refilling is right,
-  /// keeping would be wrong.
+  /// Clears every entry that touches [begin, end).  A 2 MiB entry that overlaps is cleared whole: refilling
+  /// is right, keeping would be wrong.
   void clear(std::uint64_t begin, std::uint64_t end);
 
   /// A zeroed system page: its guest-physical and host address.

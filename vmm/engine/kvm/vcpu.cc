@@ -104,8 +104,8 @@ Status KvmVcpu::setup_registers() {
   gdt[kUserDs / 8] = 0x00cf'f300'0000'ffff;
   gdt[kUserCs64 / 8] = 0x00af'fb00'0000'ffff;
   const std::uint64_t tss = page_va_ + kTssOffset;
-  gdt[kTssSelector / 8] = kTssLimit | ((tss & 0xffffff) << 16) | (std::uint64_t{0x8b} << 40) |
-                          ((tss >> 24 & 0xff) << 56);
+  gdt[kTssSelector / 8] =
+      kTssLimit | ((tss & 0xffffff) << 16) | (std::uint64_t{0x8b} << 40) | ((tss >> 24 & 0xff) << 56);
   gdt[kTssSelector / 8 + 1] = tss >> 32;
   char* const t = page_ + kTssOffset;
   const std::uint64_t stack = page_va_ + kStackTop;
@@ -120,7 +120,7 @@ Status KvmVcpu::setup_registers() {
   HPCVMM_CHECK_OK(call(fd_, KVM_GET_SREGS, &s, "KVM_GET_SREGS"));
   s.cr0 = 0x8005'0033;  // PG AM WP NE ET MP PE
   s.cr3 = engine_.tables_.root_gpa();
-  s.cr4 = 0x20 | 0x200 | 0x400;  // PAE OSFXSR OSXMMEXCPT
+  s.cr4 = 0x20 | 0x200 | 0x400;                               // PAE OSFXSR OSXMMEXCPT
   if ((cpuid_bit(g_cpuid, 7, 0, 'b', 0))) s.cr4 |= 0x1'0000;  // FSGSBASE
   if (cpuid_has_leaf(g_cpuid, 0xd)) s.cr4 |= 0x4'0000;        // OSXSAVE
   s.efer = 0x1 | 0x100 | 0x400 | 0x800;                       // SCE LME LMA NXE
@@ -138,7 +138,8 @@ Status KvmVcpu::setup_registers() {
   s.ss = s.ds = s.es = data_segment(kUserDs, 0);
   s.fs = s.gs = data_segment(0, 0);
   if (auto ok = call(fd_, KVM_SET_SREGS, &s, "KVM_SET_SREGS"); !ok) {
-    // Hosts that hide FSGSBASE or XSAVE from guests refuse the CR4 bits; programs then see them absent in HWCAP2/XCR0.
+    // Hosts that hide FSGSBASE or XSAVE from guests refuse the CR4 bits; programs then see them absent in
+    // HWCAP2/XCR0.
     s.cr4 &= ~std::uint64_t{0x1'0000};
     if (auto again = call(fd_, KVM_SET_SREGS, &s, "KVM_SET_SREGS"); !again) {
       s.cr4 &= ~std::uint64_t{0x4'0000};
@@ -209,9 +210,9 @@ void KvmVcpu::write_back() {
   r = {g.rax, g.rbx, g.rcx, g.rdx, g.rsi, g.rdi, g.rsp, g.rbp, g.r8,
        g.r9,  g.r10, g.r11, g.r12, g.r13, g.r14, g.r15, g.rip, g.rflags | 0x202};
   std::uint64_t dirty = KVM_SYNC_X86_REGS;
-  const bool segments = fresh_ || !at_user_ || g.cs != loaded_.cs || g.ss != loaded_.ss || g.ds != loaded_.ds ||
-                        g.es != loaded_.es || g.fs != loaded_.fs || g.gs != loaded_.gs ||
-                        g.fs_base != loaded_.fs_base || g.gs_base != loaded_.gs_base;
+  const bool segments = fresh_ || !at_user_ || g.cs != loaded_.cs || g.ss != loaded_.ss ||
+                        g.ds != loaded_.ds || g.es != loaded_.es || g.fs != loaded_.fs ||
+                        g.gs != loaded_.gs || g.fs_base != loaded_.fs_base || g.gs_base != loaded_.gs_base;
   if (segments) {
     kvm_sregs& s = run_->s.regs.sregs;
     if (fresh_) static_cast<void>(call(fd_, KVM_GET_SREGS, &s, "KVM_GET_SREGS"));
@@ -235,10 +236,10 @@ void KvmVcpu::write_back() {
 void KvmVcpu::read_back() {
   const kvm_regs& r = run_->s.regs.regs;
   const kvm_sregs& s = run_->s.regs.sregs;
-  regs_ = {r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8,
-           r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rip, r.rflags,
-           s.fs.base,   s.gs.base,   s.cs.selector, s.ss.selector,
-           s.ds.selector, s.es.selector, s.fs.selector, s.gs.selector};
+  regs_ = {r.rax,         r.rbx,         r.rcx,         r.rdx,         r.rsi,        r.rdi,     r.rbp,
+           r.rsp,         r.r8,          r.r9,          r.r10,         r.r11,        r.r12,     r.r13,
+           r.r14,         r.r15,         r.rip,         r.rflags,      s.fs.base,    s.gs.base, s.cs.selector,
+           s.ss.selector, s.ds.selector, s.es.selector, s.fs.selector, s.gs.selector};
   loaded_ = regs_;
   at_user_ = s.cs.dpl == 3 && (s.cs.selector & 3) == 3;
 }
@@ -258,14 +259,17 @@ Exit KvmVcpu::run() {
     read_back();
     if (rc < 0 && (error == EINTR || error == EAGAIN)) {
       run_->immediate_exit = 0;
-      // The state is not the guest's own yet: on the way through the stub, or an exception is queued that would
-      // strike whatever registers are loaded next.  Go on until the stub's `out`; its exit is then the result.
+      // The state is not the guest's own yet: on the way through the stub, or an exception is queued that
+      // would strike whatever registers are loaded next.  Go on until the stub's `out`; its exit is then the
+      // result.
       if (in_transit()) continue;
       return interrupted_at(regs_, stub_sysret_address());
     }
     if (rc < 0) {
       if (error == EFAULT) return {.kind = ExitKind::HostFault};
-      return {.kind = ExitKind::Broken, .error_code = static_cast<std::uint32_t>(error), .detail = "KVM_RUN failed"};
+      return {.kind = ExitKind::Broken,
+              .error_code = static_cast<std::uint32_t>(error),
+              .detail = "KVM_RUN failed"};
     }
     switch (run_->exit_reason) {
       case KVM_EXIT_IO: return decode_io();
@@ -274,18 +278,21 @@ Exit KvmVcpu::run() {
       case KVM_EXIT_MEMORY_FAULT: return {.kind = ExitKind::HostFault};
       case KVM_EXIT_SHUTDOWN: return {.kind = ExitKind::Broken, .detail = "triple fault"};
       case KVM_EXIT_INTERNAL_ERROR:
-        // An instruction that the emulator does not know (32-bit code on a PVM host): #UD is the honest answer.
+        // An instruction that the emulator does not know (32-bit code on a PVM host): #UD is the honest
+        // answer.
         if (at_user_) return {.kind = ExitKind::Exception, .vector = 6};
-        return {.kind = ExitKind::Broken, .error_code = run_->internal.suberror, .detail = "KVM internal error"};
-      default: return {.kind = ExitKind::Broken, .error_code = run_->exit_reason, .detail = "unexpected KVM exit"};
+        return {
+            .kind = ExitKind::Broken, .error_code = run_->internal.suberror, .detail = "KVM internal error"};
+      default:
+        return {.kind = ExitKind::Broken, .error_code = run_->exit_reason, .detail = "unexpected KVM exit"};
     }
   }
 }
 
 Exit KvmVcpu::decode_io() {
   if (run_->io.port == kPortException && !at_user_) return decode_exception();
-  // Only the instruction at LSTAR makes this exit: the I/O bitmap opens the port to ring 3, so a guest's own `out`
-  // gets here as well.  It is answered like the #GP that the instruction raises on Linux.
+  // Only the instruction at LSTAR makes this exit: the I/O bitmap opens the port to ring 3, so a guest's own
+  // `out` gets here as well.  It is answered like the #GP that the instruction raises on Linux.
   const std::uint64_t rip = regs_.rip;
   if (run_->io.port == kPortSyscall && rip >= kStubCode && rip <= kStubCode + 2) {
     return as_syscall(regs_);
@@ -295,7 +302,8 @@ Exit KvmVcpu::decode_io() {
 }
 
 int KvmVcpu::interrupt_number(std::uint64_t rip) const {
-  // The two bytes were just fetched by the vCPU, so the page is there; another thread may still unmap it meanwhile.
+  // The two bytes were just fetched by the vCPU, so the page is there; another thread may still unmap it
+  // meanwhile.
   std::array<std::uint8_t, 2> bytes{};
   if (!engine_.config_.copy_in(bytes.data(), rip, bytes.size())) return -1;
   return bytes[0] == 0xcd ? bytes[1] : -1;
@@ -305,7 +313,8 @@ Exit KvmVcpu::decode_exception() {
   // The stub left on the vCPU's stack: vector, error code, and the frame of Intel SDM vol. 3, 6.14.2.
   std::array<std::uint64_t, 7> f{};
   const std::uint64_t at = regs_.rsp - page_va_;
-  if (at + sizeof f > kStackTop) return {.kind = ExitKind::Broken, .detail = "exception stack pointer out of range"};
+  if (at + sizeof f > kStackTop)
+    return {.kind = ExitKind::Broken, .detail = "exception stack pointer out of range"};
   std::memcpy(f.data(), page_ + at, sizeof f);
   regs_.rip = f[2];
   regs_.cs = static_cast<std::uint16_t>(f[3]);
@@ -313,7 +322,8 @@ Exit KvmVcpu::decode_exception() {
   regs_.rsp = f[5];
   regs_.ss = static_cast<std::uint16_t>(f[6]);
   const auto vector = static_cast<std::uint8_t>(f[0]);
-  if ((regs_.cs & 3) != 3) return {.kind = ExitKind::Broken, .vector = vector, .detail = "exception inside the stub"};
+  if ((regs_.cs & 3) != 3)
+    return {.kind = ExitKind::Broken, .vector = vector, .detail = "exception inside the stub"};
   if (vector == 0x80) return {.kind = ExitKind::Syscall32};
   // PVM: the emulator of 32-bit code raises #UD at int $0x80, native 64-bit code #GP with the gate's number.
   if (vector == 6 || (vector == 13 && f[1] == 0x402)) {
@@ -324,9 +334,12 @@ Exit KvmVcpu::decode_exception() {
     }
     // `int n` for a gate that ring 3 may not use is #GP on every CPU; PVM says #UD.
     if (number >= 0)
-      return {.kind = ExitKind::Exception, .vector = 13, .error_code = static_cast<std::uint32_t>(number) << 3 | 2};
+      return {.kind = ExitKind::Exception,
+              .vector = 13,
+              .error_code = static_cast<std::uint32_t>(number) << 3 | 2};
   }
-  Exit e{.kind = ExitKind::Exception, .vector = vector, .error_code = static_cast<std::uint32_t>(f[1] & 0x1f)};
+  Exit e{
+      .kind = ExitKind::Exception, .vector = vector, .error_code = static_cast<std::uint32_t>(f[1] & 0x1f)};
   if (vector != 14) e.error_code = static_cast<std::uint32_t>(f[1]);
   if (vector == 14) e.fault_address = run_->s.regs.sregs.cr2;
   return e;

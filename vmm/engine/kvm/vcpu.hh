@@ -30,8 +30,8 @@ class KvmVcpu final : public Vcpu {
   void set_tls(unsigned index, std::uint64_t descriptor) override;
   [[nodiscard]] std::uint64_t get_tls(unsigned index) const override;
 
-  /// fork: the FP state crosses into the child's VM.  A child may not touch its parent's vCPU (another mm), so it is
-  /// read before.  Registers are in regs() anyway, TLS in the system page.
+  /// fork: the FP state crosses into the child's VM.  A child may not touch its parent's vCPU (another mm),
+  /// so it is read before.  Registers are in regs() anyway, TLS in the system page.
   void save_fp() { get_fp(forked_fp_); }
   void restore_fp() { set_fp(forked_fp_); }
   /// In a fork child: forgets the parent's vCPU without touching it.
@@ -52,13 +52,13 @@ class KvmVcpu final : public Vcpu {
   unsigned id_ = 0;
   int fd_ = -1;
   kvm_run* run_ = nullptr;
-  std::uint64_t page_va_ = 0;     // this vCPU's system page: guest address and host pointer
+  std::uint64_t page_va_ = 0;  // this vCPU's system page: guest address and host pointer
   char* page_ = nullptr;
   GuestRegs regs_{};
-  GuestRegs loaded_{};            // what the vCPU holds, to see which segments changed
+  GuestRegs loaded_{};  // what the vCPU holds, to see which segments changed
   FpState forked_fp_;
-  bool at_user_ = false;          // the vCPU is at CPL 3 with user segments loaded
-  bool fresh_ = true;             // nothing loaded yet
+  bool at_user_ = false;  // the vCPU is at CPL 3 with user segments loaded
+  bool fresh_ = true;     // nothing loaded yet
 };
 
 }  // namespace hpcvmm::engine::kvm
