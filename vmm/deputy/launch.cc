@@ -35,6 +35,7 @@
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/probe/blob_cache.hh"
 #include "vmm/probe/engine_facts.hh"
 
 extern "C" [[noreturn]] void hpcvmm_on_stack(void* top, void (*start)(void*), void* arg);
@@ -55,6 +56,8 @@ struct Start {
   mem::HostStack stack;
   vdso::HostVdso vdso;
   engine::Kind kind = engine::Kind::Kvm;
+  // Where what KVM offers in CPUID is to be stored; empty: it is known.
+  std::string cpuid_cache, cache_key;
 };
 
 class MmMapper final : public load::Mapper {
@@ -248,6 +251,7 @@ std::string absolute_path(int fd) {
   auto vcpu = process->mm->engine().make_vcpu();
   if (!vcpu) die_late(vcpu.error().op, vcpu.error().code, SIGKILL);
   t->owned_vcpu = *std::move(vcpu);
+  if (!s.cpuid_cache.empty()) probe::store_blob(s.cpuid_cache, s.cache_key, engine::kvm::cpuid_bytes());
   t->vcpu = t->owned_vcpu.get();
   process->tasks.push_back(t);
   set_self(t);
@@ -263,6 +267,7 @@ std::string absolute_path(int fd) {
   const load::StackImage stack = fill_stack(s, loaded, top, vdso_at);
   set_names(s, loaded, stack, *process->mm);
   t->vcpu->regs() = load::initial_regs(abi, loaded.entry, stack.sp);
+  process->mm->prefill_all();
   const std::uint64_t mask = s.config.mask;
   delete &s;  // closes the program and its interpreter
   set_guest_mask(*t, mask);
@@ -326,6 +331,19 @@ bool choose_engine(Start& s, std::string& message) {
   return true;
 }
 
+/// KVM_GET_SUPPORTED_CPUID takes 0.5 ms here, so its answer is kept beside the engine facts.
+void find_cpuid(Start& s) {
+  const std::string facts = probe::engine_cache_path();
+  if (facts.empty()) return;
+  const std::string path = facts + "-cpuid";
+  const std::string key = probe::engine_cache_key();
+  const std::string bytes = probe::load_blob(path, key);
+  engine::kvm::set_cpuid_bytes(bytes);
+  if (!bytes.empty()) return;
+  s.cpuid_cache = path;
+  s.cache_key = key;
+}
+
 /// Leaves main()'s stack to the guest.
 [[noreturn]] void enter(Start* s) {
   constexpr std::size_t kStackBytes = std::size_t{256} << 10;
@@ -384,6 +402,7 @@ int launch(LaunchRequest request) {
     return 125;
   }
   raw_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, word(&s->config.mask), 8);
+  if (s->kind == engine::Kind::Kvm) find_cpuid(*s);
   prepare(*s);
   enter(s);
 }

@@ -89,6 +89,7 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
     return SysRet::fail(ENOMEM);
   }
   note_mapping(at, bytes, prot, flags, fd);
+  engine_->prefill(at, at + bytes, static_cast<engine::Prot>(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
   if ((flags & MAP_ANONYMOUS) != 0 && (flags & MAP_TYPE) == MAP_PRIVATE && bytes >= kHugeFrom &&
       (prot & PROT_WRITE) != 0 && (flags & (MAP_GROWSDOWN | MAP_STACK)) == 0)
     raw(SYS_madvise, at, bytes, static_cast<std::int64_t>(MADV_HUGEPAGE));
@@ -121,7 +122,9 @@ SysRet Mm::protect(std::uint64_t addr, std::uint64_t len, int prot) {
       const auto it = vmas_.find(addr);
       if (it != vmas_.end()) from = it->first;
     }
-    vmas_.protect(from, addr + bytes, static_cast<std::uint32_t>(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
+    const auto kept = static_cast<std::uint32_t>(prot & (PROT_READ | PROT_WRITE | PROT_EXEC));
+    vmas_.protect(from, addr + bytes, kept);
+    engine_->prefill(addr, addr + bytes, kept);
   } else if (rc == -ENOMEM || rc == -EACCES) {
     // The kernel changed the mappings before the one it stopped at: take its word for the whole range.
     refresh_from_host(vmas_, addr, addr + bytes);
@@ -180,6 +183,7 @@ SysRet Mm::brk(std::uint64_t addr) {
             std::int64_t{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE}, std::int64_t{-1}, std::int64_t{0});
     if (is_error(rc) || static_cast<std::uint64_t>(rc) != old_end) return SysRet::ok(brk_);
     note_mapping(old_end, new_end - old_end, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    engine_->prefill(old_end, new_end, PROT_READ | PROT_WRITE);
   } else if (new_end < old_end) {
     engine_->unmap(new_end, old_end);
     if (is_error(raw(SYS_munmap, new_end, old_end - new_end))) return SysRet::ok(brk_);
@@ -224,6 +228,17 @@ SysRet Mm::detach_shm(std::uint64_t addr) {
   const std::int64_t rc = raw(SYS_shmdt, addr);
   if (!is_error(rc)) refresh_from_host(vmas_, addr, end);
   return SysRet::raw(rc);
+}
+
+void Mm::prefill_all() {
+  constexpr std::uint64_t kSmall = std::uint64_t{4} << 20;
+  const LockGuard guard(lock_);
+  for (const auto& [begin, v] : vmas_) {
+    if (v.prot == 0 || v.end - begin > kSmall) continue;
+    // The last page makes the slot; a stack is entered from its top.
+    static_cast<void>(engine_->map_around(v.end - kPageSize, begin, v.end, v.prot));
+    engine_->prefill(begin, v.end, v.prot);
+  }
 }
 
 void Mm::adopt(std::uint64_t begin, const Vma& v) {

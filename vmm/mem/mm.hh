@@ -50,6 +50,8 @@ class Mm {
   /// file mappings, so that the guest's own #PF tells the address next time.
   void drop_file_translations();
 
+  /// Makes translations for what a new program touches first: its small mappings.
+  void prefill_all();
   /// Records a mapping the host made by itself (initial stack, AIO ring).
   void adopt(std::uint64_t begin, const Vma& v);
   void set_brk(std::uint64_t start) { brk_start_ = brk_ = page_up(start); }

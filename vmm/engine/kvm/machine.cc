@@ -152,15 +152,27 @@ Result<std::uint64_t> KvmEngine::make_slot_for(std::uint64_t address, std::uint6
   return Error::of(ENOMEM, "no room for a memory slot");
 }
 
+const KvmEngine::Slot* KvmEngine::find_slot(std::uint64_t address) const {
+  const auto after = std::upper_bound(by_host_.begin(), by_host_.end(), address,
+                                      [&](std::uint64_t at, std::uint32_t k) { return at < slots_[k].host; });
+  if (after == by_host_.begin()) return nullptr;
+  const Slot& s = slots_[*std::prev(after)];
+  return address < s.host + s.bytes ? &s : nullptr;
+}
+
 Result<std::uint64_t> KvmEngine::gpa_of(std::uint64_t address, std::uint64_t begin, std::uint64_t end) {
-  const auto after =
-      std::upper_bound(by_host_.begin(), by_host_.end(), address,
-                       [&](std::uint64_t at, std::uint32_t k) { return at < slots_[k].host; });
-  if (after != by_host_.begin()) {
-    const Slot& s = slots_[*std::prev(after)];
-    if (address < s.host + s.bytes) return s.gpa + (address - s.host);
-  }
+  if (const Slot* s = find_slot(address)) return s->gpa + (address - s->host);
   return make_slot_for(address, begin, end);
+}
+
+void KvmEngine::prefill(std::uint64_t begin, std::uint64_t end, Prot prot) {
+  constexpr std::uint64_t kMost = 2 * kStep;
+  if (prot == 0 || end - begin > kMost) return;
+  for (std::uint64_t at = begin; at < end; at = (at / kStep + 1) * kStep) {
+    // A slot costs more than the fault it would save.
+    if (find_slot(at) == nullptr) continue;
+    if (!map_around(at, begin, end, prot)) return;
+  }
 }
 
 Status KvmEngine::map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, Prot prot) {

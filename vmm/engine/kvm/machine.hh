@@ -48,6 +48,7 @@ class KvmEngine final : public Engine {
   void recycle(std::unique_ptr<Vcpu> vcpu) override;
   void unmap(std::uint64_t begin, std::uint64_t end) override;
   Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, Prot prot) override;
+  void prefill(std::uint64_t begin, std::uint64_t end, Prot prot) override;
   void before_fork(Vcpu& self) override;
   Status after_fork(Vcpu& self) override;
 
@@ -55,17 +56,18 @@ class KvmEngine final : public Engine {
 
  private:
   friend class KvmVcpu;
+  struct Slot {
+    std::uint64_t gpa, host, bytes;
+    std::uint32_t flags;
+  };
   Status create_vm();
   Status add_slot(std::uint64_t gpa, std::uint64_t host, std::uint64_t bytes, std::uint32_t flags = 0);
   Status build_system_pages();
   Status map_host_vdso();
   Result<std::uint64_t> gpa_of(std::uint64_t address, std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] const Slot* find_slot(std::uint64_t address) const;
   Result<std::uint64_t> make_slot_for(std::uint64_t address, std::uint64_t begin, std::uint64_t end);
 
-  struct Slot {
-    std::uint64_t gpa, host, bytes;
-    std::uint32_t flags;
-  };
   KvmConfig config_;
   int vm_fd_ = -1;
   std::uint32_t run_bytes_ = 0;
