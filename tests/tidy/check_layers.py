@@ -11,7 +11,8 @@ import tempfile
 
 BASE = ["include/hpcvmm/base", "include/hpcvmm/abi"]
 CONTRACTS = BASE + ["include/hpcvmm/wire"]
-VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/deputy"]
+VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/gdb",
+       "vmm/deputy"]
 
 # layer -> layers it may include; its own is always allowed, <system> headers too but for ONLY.  The longest prefix
 # wins, so vmm/engine is the contract engine.hh alone: window memory knows it, the engines know window memory.
@@ -27,6 +28,7 @@ MAY = {
     "vmm/engine/kvm": CONTRACTS + ["vmm/engine", "vmm/mem", "guest-agent"],
     "vmm/engine/direct": CONTRACTS + ["vmm/engine", "vmm/mem"],
     "vmm/probe": CONTRACTS + ["vmm/engine", "vmm/mem"],
+    "vmm/gdb": CONTRACTS + ["vmm/engine", "vmm/mem", "vmm/sys"],
     "vmm/deputy": CONTRACTS + VMM + ["guest-agent"],
     "cli": CONTRACTS + VMM,
     "cmake": [],
