@@ -121,13 +121,15 @@ def outcomes(run):
 
 
 def retry_python(case, launch, native, other):
-    """Runs only the tests that differed once more: tests with a race in them fail natively, too."""
+    """Runs only the tests that differed once more: tests with a race in them fail natively, too.  They are named, so
+    that one that differs every time in a long run is seen."""
     a, b = outcomes(native), outcomes(other)
     differing = sorted(t for t in a.keys() | b.keys() if a.get(t) != b.get(t))
     if not differing or len(differing) > 20 or not all(t.startswith("test.") for t in differing):
-        return native, other
+        return native, other, []
     case.program = dict(case.program, tests=differing)
-    return case.run("native-again", []), case.run(other.label + "-again", launch)
+    notes = [f"once more alone: {t}: native {a.get(t)}, {other.label} {b.get(t)}" for t in differing]
+    return case.run("native-again", []), case.run(other.label + "-again", launch), notes
 
 
 def run_one(program, engine, args, base):
@@ -142,7 +144,9 @@ def run_one(program, engine, args, base):
         row["native_s"], row["hpc_vmm_s"] = round(native.seconds, 2), round(other.seconds, 2)
         found = run_guest.differences(native, other)
         if found and "python" in program:
-            found = run_guest.differences(*retry_python(case, launch, native, other))
+            again = retry_python(case, launch, native, other)
+            found = run_guest.differences(*again[:2])
+            row["detail"] = again[2]
         if native.status is None:
             found.append("the native run took too long")
         expected = program.get("expect", "0, server 0" if "server" in program else "0")
@@ -155,7 +159,7 @@ def run_one(program, engine, args, base):
     except Missing as missing:
         found = [str(missing)]
     if found:
-        row["result"], row["detail"] = "DIFFERENT", found + [f"kept: {work}"]
+        row["result"], row["detail"] = "DIFFERENT", row["detail"] + found + [f"kept: {work}"]
     else:
         shutil.rmtree(work, ignore_errors=True)
     return row
