@@ -49,6 +49,7 @@ HPCVMM_CALL(fork);
 HPCVMM_CALL(vfork);
 HPCVMM_CALL(clone);
 HPCVMM_CALL(clone3);
+HPCVMM_CALL(set_tid_address);
 HPCVMM_CALL(exit);
 HPCVMM_CALL(exit_group);
 HPCVMM_CALL(arch_prctl);

@@ -74,7 +74,7 @@ constexpr Binding kBindings[] = {
     B(vfork, vfork),
     B(clone, clone),
     B(clone3, clone3),
-    B(exit, exit),
+    B(set_tid_address, set_tid_address), B(exit, exit),
     B(exit_group, exit_group),
     B(arch_prctl, arch_prctl),
     B(set_thread_area, set_thread_area),
