@@ -22,3 +22,9 @@ function(hpcvmm_fixed_image target)
     ${HPCVMM_PATH_Scrt1.o} ${HPCVMM_PATH_crti.o} ${HPCVMM_PATH_crtbeginS.o})
   target_link_libraries(${target} PRIVATE ${HPCVMM_PATH_crtendS.o} ${HPCVMM_PATH_crtn.o})
 endfunction()
+
+# hpcvmm_fixed_image_test(TARGET): the same for a GoogleTest executable.
+function(hpcvmm_fixed_image_test target)
+  hpcvmm_fixed_image(${target})
+  target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/fixed_image_fork.c)
+endfunction()
