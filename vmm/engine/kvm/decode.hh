@@ -1,5 +1,5 @@
-// Pure parts of the kvm engine: what an interrupted vCPU's registers mean, lookups in CPUID tables.  No
-// ioctl.
+// Pure parts of the kvm engine: what an exit and an interrupted vCPU's registers mean, lookups in CPUID
+// tables. No ioctl.
 #pragma once
 
 #include <cpuid.h>
@@ -29,6 +29,21 @@ inline Exit interrupted_at(GuestRegs& r, std::uint64_t sysret_address) {
   if (r.rip == sysret_address && (r.cs & 3) == 0) static_cast<void>(as_syscall(r));
   return {.kind = ExitKind::Interrupted};
 }
+
+/// An exit made by an `out`: what decides its meaning besides the registers.
+struct IoExit {
+  std::uint16_t port = 0;
+  bool at_user = false;        // the vCPU is at CPL 3 with user segments loaded
+  const char* page = nullptr;  // this vCPU's page: kPageSize bytes, the exception stack at its end
+  std::uint64_t page_va = 0;   // where the guest has it
+  std::uint64_t cr2 = 0;
+  /// Reads guest memory without crashing on a bad address.
+  bool (*copy_in)(void* to, std::uint64_t guest, std::size_t bytes) = nullptr;
+};
+
+/// Gives the exit that `io` is and leaves the user's registers in `r`: from the frame on the exception stack,
+/// or from rcx and r11.  Never reads outside the page, whatever the registers are.  Any thread.
+Exit decode_io(const IoExit& io, GuestRegs& r);
 
 inline const kvm_cpuid_entry2* find_cpuid(const CpuidTable& t, unsigned leaf, unsigned sub) {
   for (unsigned i = 0; i < t.head.nent; ++i)

@@ -290,59 +290,13 @@ Exit KvmVcpu::run() {
 }
 
 Exit KvmVcpu::decode_io() {
-  if (run_->io.port == kPortException && !at_user_) return decode_exception();
-  // Only the instruction at LSTAR makes this exit: the I/O bitmap opens the port to ring 3, so a guest's own
-  // `out` gets here as well.  It is answered like the #GP that the instruction raises on Linux.
-  const std::uint64_t rip = regs_.rip;
-  if (run_->io.port == kPortSyscall && rip >= kStubCode && rip <= kStubCode + 2) {
-    return as_syscall(regs_);
-  }
-  if (rip >= 2) regs_.rip = rip - 2;
-  return {.kind = ExitKind::Exception, .vector = 13};
-}
-
-int KvmVcpu::interrupt_number(std::uint64_t rip) const {
-  // The two bytes were just fetched by the vCPU, so the page is there; another thread may still unmap it
-  // meanwhile.
-  std::array<std::uint8_t, 2> bytes{};
-  if (!engine_.config_.copy_in(bytes.data(), rip, bytes.size())) return -1;
-  return bytes[0] == 0xcd ? bytes[1] : -1;
-}
-
-Exit KvmVcpu::decode_exception() {
-  // The stub left on the vCPU's stack: vector, error code, and the frame of Intel SDM vol. 3, 6.14.2.
-  std::array<std::uint64_t, 7> f{};
-  const std::uint64_t at = regs_.rsp - page_va_;
-  if (at + sizeof f > kStackTop)
-    return {.kind = ExitKind::Broken, .detail = "exception stack pointer out of range"};
-  std::memcpy(f.data(), page_ + at, sizeof f);
-  regs_.rip = f[2];
-  regs_.cs = static_cast<std::uint16_t>(f[3]);
-  regs_.rflags = f[4];
-  regs_.rsp = f[5];
-  regs_.ss = static_cast<std::uint16_t>(f[6]);
-  const auto vector = static_cast<std::uint8_t>(f[0]);
-  if ((regs_.cs & 3) != 3)
-    return {.kind = ExitKind::Broken, .vector = vector, .detail = "exception inside the stub"};
-  if (vector == 0x80) return {.kind = ExitKind::Syscall32};
-  // PVM: the emulator of 32-bit code raises #UD at int $0x80, native 64-bit code #GP with the gate's number.
-  if (vector == 6 || (vector == 13 && f[1] == 0x402)) {
-    const int number = interrupt_number(regs_.rip);
-    if (number == 0x80) {
-      regs_.rip += 2;
-      return {.kind = ExitKind::Syscall32};
-    }
-    // `int n` for a gate that ring 3 may not use is #GP on every CPU; PVM says #UD.
-    if (number >= 0)
-      return {.kind = ExitKind::Exception,
-              .vector = 13,
-              .error_code = static_cast<std::uint32_t>(number) << 3 | 2};
-  }
-  Exit e{
-      .kind = ExitKind::Exception, .vector = vector, .error_code = static_cast<std::uint32_t>(f[1] & 0x1f)};
-  if (vector != 14) e.error_code = static_cast<std::uint32_t>(f[1]);
-  if (vector == 14) e.fault_address = run_->s.regs.sregs.cr2;
-  return e;
+  return engine::kvm::decode_io({.port = run_->io.port,
+                                 .at_user = at_user_,
+                                 .page = page_,
+                                 .page_va = page_va_,
+                                 .cr2 = run_->s.regs.sregs.cr2,
+                                 .copy_in = engine_.config_.copy_in},
+                                regs_);
 }
 
 void KvmVcpu::request_stop() {

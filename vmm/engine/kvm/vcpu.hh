@@ -44,8 +44,6 @@ class KvmVcpu final : public Vcpu {
   void read_back();
   kvm_segment data_segment(std::uint16_t selector, std::uint64_t base) const;
   Exit decode_io();
-  Exit decode_exception();
-  int interrupt_number(std::uint64_t rip) const;
   bool in_transit() const;
 
   KvmEngine& engine_;
