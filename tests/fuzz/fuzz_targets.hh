@@ -9,5 +9,6 @@ namespace hpcvmm::fuzz {
 /// Feeds one input; aborts with a message if the code under test breaks a promise.
 void elf(const std::uint8_t* data, std::size_t bytes);
 void script(const std::uint8_t* data, std::size_t bytes);
+void exit(const std::uint8_t* data, std::size_t bytes);
 
 }  // namespace hpcvmm::fuzz

@@ -136,5 +136,23 @@ TEST(Fuzz, Script) {
   run(script, seeds, 300'000);
 }
 
+TEST(Fuzz, Exit) {
+  // Seeds by what the first byte selects, with a frame of user code and one of the stub's.
+  std::vector<Bytes> seeds;
+  for (unsigned mood = 0; mood < 128; ++mood) {
+    for (const std::uint64_t cs : {0x33, 0x23, 0x10}) {
+      const std::uint64_t vector = mood % 3 == 0 ? 13 : mood % 3 == 1 ? 6 : 14;
+      // rip, rsp (with bit 6: the frame's), cs, rcx, r11, cr2, then the frame.
+      const std::uint64_t words[] = {mood,  64 + 4096 - 56, cs, 0x401000, 0x246,          0xb000, vector,
+                                     0x402, 0x401002,       cs, 0x246,    0x7fff00001000, 0x2b};
+      Bytes seed{static_cast<std::uint8_t>(mood), 0xcd, 0x80};
+      const auto* const raw = reinterpret_cast<const std::uint8_t*>(words);
+      seed.insert(seed.end(), raw, raw + sizeof words);
+      seeds.push_back(seed);
+    }
+  }
+  run(exit, seeds, 300'000);
+}
+
 }  // namespace
 }  // namespace hpcvmm::fuzz
