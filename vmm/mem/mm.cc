@@ -47,6 +47,11 @@ bool is_error(std::int64_t rc) { return rc < 0 && rc >= -4095; }
 
 }  // namespace
 
+/// True if the range holds the whole zone and something on both sides of it.
+static bool spans_zone(std::uint64_t addr, std::uint64_t bytes) {
+  return addr < kZoneBegin && addr + bytes > kZoneEnd;
+}
+
 bool Mm::allowed(std::uint64_t addr, std::uint64_t len) const {
   return !touches_zone(addr, len) && !touches_host_vdso(addr, len);
 }
@@ -67,6 +72,13 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
   if (len != 0 && bytes == 0) return SysRet::fail(ENOMEM);
   if (fixed && (addr + bytes < addr || addr + bytes > task_size(abi))) return SysRet::fail(ENOMEM);
   if (!allowed(addr, bytes)) {
+    // ThreadSanitizer blocks out half the address space with PROT_NONE: around the zone, which is closed to it anyway.
+    if (fixed && prot == PROT_NONE && (flags & MAP_ANONYMOUS) != 0 && spans_zone(addr, bytes)) {
+      const SysRet below = map(abi, addr, kZoneBegin - addr, prot, flags, fd, off);
+      if (below.is_error()) return below;
+      const SysRet above = map(abi, kZoneEnd, addr + bytes - kZoneEnd, prot, flags, fd, off);
+      return above.is_error() ? above : below;
+    }
     if (fixed) return SysRet::fail(ENOMEM);
     addr = 0;  // a hint nobody can honour
   }
@@ -100,6 +112,10 @@ SysRet Mm::unmap(std::uint64_t addr, std::uint64_t len) {
   const std::uint64_t bytes = page_up(len);
   if (addr % kPageSize != 0 || bytes == 0 || addr + bytes < addr || addr + bytes > kTaskSize64)
     return SysRet::fail(EINVAL);
+  if (spans_zone(addr, bytes)) {
+    const SysRet below = unmap(addr, kZoneBegin - addr);
+    return below.is_error() ? below : unmap(kZoneEnd, addr + bytes - kZoneEnd);
+  }
   if (!allowed(addr, bytes)) return SysRet::fail(EINVAL);
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + bytes);
