@@ -75,7 +75,8 @@ SysRet call_process_madvise(const CallContext& c) {
 SysRet call_range_only(const CallContext& c) {
   if (in_zone(c.arg(0), c.arg(1))) {
     // Linux looks at the alignment first, except for the mlock family, which rounds.
-    const bool rounds = c.row.call == sys::Call::mlock || c.row.call == sys::Call::mlock2 || c.row.call == sys::Call::munlock;
+    const bool rounds =
+        c.row.call == sys::Call::mlock || c.row.call == sys::Call::mlock2 || c.row.call == sys::Call::munlock;
     return SysRet::fail(!rounds && c.arg(0) % kPageSize != 0 ? EINVAL : ENOMEM);
   }
   return pass(c);

@@ -63,10 +63,13 @@ struct Start {
 class MmMapper final : public load::Mapper {
  public:
   MmMapper(mem::Mm& mm, Abi abi) : mm_(mm), abi_(abi) {}
-  std::int64_t map(std::uint64_t addr, std::uint64_t bytes, int prot, int flags, int fd, std::uint64_t off) override {
+  std::int64_t map(std::uint64_t addr, std::uint64_t bytes, int prot, int flags, int fd,
+                   std::uint64_t off) override {
     return mm_.map(abi_, addr, bytes, prot, flags, fd, off).value();
   }
-  std::int64_t unmap(std::uint64_t addr, std::uint64_t bytes) override { return mm_.unmap(addr, bytes).value(); }
+  std::int64_t unmap(std::uint64_t addr, std::uint64_t bytes) override {
+    return mm_.unmap(addr, bytes).value();
+  }
   bool zero(std::uint64_t addr, std::uint64_t bytes) override {
     static const std::array<char, kPageSize> kZeros{};
     return bytes <= kZeros.size() && mem::copy_out(addr, kZeros.data(), bytes);
@@ -77,9 +80,11 @@ class MmMapper final : public load::Mapper {
   Abi abi_;
 };
 
-/// The program is gone, the new one cannot run: as Linux, which kills with SIGSEGV (or SIGKILL for lack of memory).
+/// The program is gone, the new one cannot run: as Linux, which kills with SIGSEGV (or SIGKILL for lack of
+/// memory).
 [[noreturn]] void die_late(const char* why, int error, int signo) {
-  if (signo == SIGKILL) say("hpc-vmm: %s: errno %d; ending pid %d\n", why, error, static_cast<int>(raw_call(SYS_getpid)));
+  if (signo == SIGKILL)
+    say("hpc-vmm: %s: errno %d; ending pid %d\n", why, error, static_cast<int>(raw_call(SYS_getpid)));
   const std::uint64_t none = 0;
   ::signal(signo, SIG_DFL);
   raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&none), 0, 8);
@@ -96,7 +101,8 @@ std::unique_ptr<engine::Engine> make_engine(const Start& s) {
     auto made = engine::make_direct_engine(config);
     if (!made) die_late(made.error().op, made.error().code, SIGKILL);
     set_installer([](int signo, unsigned long flags, HostHandler h) {
-      static_cast<void>(engine::install_host_handler(signo, flags & ~static_cast<unsigned long>(SA_RESETHAND), h));
+      static_cast<void>(
+          engine::install_host_handler(signo, flags & ~static_cast<unsigned long>(SA_RESETHAND), h));
     });
     return *std::move(made);
   }
@@ -118,7 +124,8 @@ std::unique_ptr<engine::Engine> make_engine(const Start& s) {
   return *std::move(made);
 }
 
-/// Maps our vDSO image with its table page in front.  Returns the image's address; 0: none (clocks cost a call).
+/// Maps our vDSO image with its table page in front.  Returns the image's address; 0: none (clocks cost a
+/// call).
 std::uint64_t map_vdso(const Start& s, Process& p, Abi abi) {
   const auto image = abi == Abi::X64 ? vdso::image64() : vdso::image32();
   const std::uint64_t bytes = HPCVMM_VDSO_TABLE_BYTES + page_up(image.size());
@@ -128,7 +135,8 @@ std::uint64_t map_vdso(const Start& s, Process& p, Abi abi) {
   alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> table{};
   const vdso::HostVdso& host = s.vdso;
   if (host.range_begin != 0 && abi == Abi::X64) {
-    const std::uint64_t seen = p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : host.range_begin;
+    const std::uint64_t seen =
+        p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : host.range_begin;
     host.fill_table(table.data(), seen - host.range_begin);
   } else {
     vdso::fill_empty_table(table.data());
@@ -146,8 +154,8 @@ std::uint64_t map_vdso(const Start& s, Process& p, Abi abi) {
   return code;
 }
 
-/// The stack mapping: x86-64 gets the one the kernel made for this process (its place, growth and limit are right
-/// already), IA32 one below 4 GiB.  Returns its top.
+/// The stack mapping: x86-64 gets the one the kernel made for this process (its place, growth and limit are
+/// right already), IA32 one below 4 GiB.  Returns its top.
 std::uint64_t make_stack(Start& s, Process& p, Abi abi, bool exec) {
   const int prot = PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0);
   mem::Vma v;
@@ -165,8 +173,9 @@ std::uint64_t make_stack(Start& s, Process& p, Abi abi, bool exec) {
     static_cast<void>(::getrandom(&noise, sizeof noise, GRND_NONBLOCK));
   constexpr std::uint64_t kInitial = 132 * 1024;  // what the kernel gives a new program
   const std::uint64_t top = kTaskSize32 - (noise & 0x7ff) * kPageSize;
-  const sys::SysRet at = p.mm->map(abi, top - kInitial, kInitial, prot,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_GROWSDOWN | MAP_STACK, -1, 0);
+  const sys::SysRet at =
+      p.mm->map(abi, top - kInitial, kInitial, prot,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_GROWSDOWN | MAP_STACK, -1, 0);
   if (at.is_error()) die_late("no room for the stack", static_cast<int>(-at.value()), SIGKILL);
   return top;
 }
@@ -174,8 +183,8 @@ std::uint64_t make_stack(Start& s, Process& p, Abi abi, bool exec) {
 void set_names(const Start& s, const load::Loaded& loaded, const load::StackImage& stack, mem::Mm& mm) {
   const std::size_t slash = s.program.execfn.rfind('/');
   ::prctl(PR_SET_NAME, s.program.execfn.c_str() + (slash == std::string::npos ? 0 : slash + 1));
-  // From here on /proc/PID/{cmdline,environ,auxv,stat} and the [heap] and [stack] of maps are the guest's, for
-  // everybody who looks.  Source: prctl(2), PR_SET_MM_MAP; needs CONFIG_CHECKPOINT_RESTORE, no privilege.
+  // From here on /proc/PID/{cmdline,environ,auxv,stat} and the [heap] and [stack] of maps are the guest's,
+  // for everybody who looks.  Source: prctl(2), PR_SET_MM_MAP; needs CONFIG_CHECKPOINT_RESTORE, no privilege.
   prctl_mm_map m{};
   m.start_code = loaded.start_code;
   m.end_code = std::max(loaded.end_code, loaded.start_code + 1);
@@ -296,8 +305,8 @@ bool choose_engine(Start& s, std::string& message) {
     facts.kvm[i] = static_cast<probe::CodeRun>(o.kvm_run[i]);
     facts.direct[i] = o.direct_run[i];
   }
-  // `--engine kvm` speaks of the launched program.  One of the other ABI that it executes later is not forced into an
-  // emulator that cannot run it.
+  // `--engine kvm` speaks of the launched program.  One of the other ABI that it executes later is not forced
+  // into an emulator that cannot run it.
   const bool forced_to_emulate = o.engine == Options::Choice::Kvm && abi != o.chosen_for &&
                                  facts.kvm_run(abi) == probe::CodeRun::Emulated && facts.direct_runs(abi);
   const Options::Choice choice = forced_to_emulate ? Options::Choice::Auto : o.engine;
@@ -312,7 +321,8 @@ bool choose_engine(Start& s, std::string& message) {
     reason = "asked for with --engine";
   } else if (choice == Options::Choice::Direct) {
     if (!facts.direct_runs(abi)) {
-      message = "--engine direct: this kernel cannot dispatch system calls of " + std::string(name) + " code; see `hpc-vmm doctor`";
+      message = "--engine direct: this kernel cannot dispatch system calls of " + std::string(name) +
+                " code; see `hpc-vmm doctor`";
       return false;
     }
     s.kind = engine::Kind::Direct;
@@ -349,7 +359,8 @@ void find_cpuid(Start& s) {
   constexpr std::size_t kStackBytes = std::size_t{256} << 10;
   auto* const stack = static_cast<char*>(mem::arena_map(kStackBytes));
   if (stack == nullptr) die_late("no memory for the VMM's stack", ENOMEM, SIGKILL);
-  hpcvmm_on_stack(stack + kStackBytes, [](void* arg) { run(*static_cast<Start*>(arg)); }, s);
+  hpcvmm_on_stack(
+      stack + kStackBytes, [](void* arg) { run(*static_cast<Start*>(arg)); }, s);
 }
 
 /// Reads what is only to be had before the guest's memory is laid out.
@@ -384,7 +395,9 @@ int launch(LaunchRequest request) {
   }
   if (s->program.native != load::Native::No || s->images.interp_unreadable) {
     if (request.options.verbose)
-      say("hpc-vmm: %s runs natively, unmanaged: it has set-user-ID, set-group-ID or file capabilities, or cannot be read\n", name);
+      say("hpc-vmm: %s runs natively, unmanaged: it has set-user-ID, set-group-ID or file capabilities, or "
+          "cannot be read\n",
+          name);
     std::vector<char*> argv;
     for (std::string& a : request.program.argv) argv.push_back(a.data());
     argv.push_back(nullptr);
@@ -434,7 +447,8 @@ void continue_exec(int argc, char** argv, char** envp) {
   std::array<std::byte, load::kHeadBytes> head{};
   n = raw_call(SYS_pread64, word(s->program.fd.get()), word(head.data()), head.size(), 0);
   if (n < 0) n = 0;
-  s->program.header = load::parse_header(std::span(head).first(static_cast<std::size_t>(n)), load::Role::Program);
+  s->program.header =
+      load::parse_header(std::span(head).first(static_cast<std::size_t>(n)), load::Role::Program);
   load::Verdict v = s->program.header.verdict;
   if (v.ok()) v = load::open_images(s->program.fd.get(), s->images);
   // It was right a moment ago; Linux, too, kills when a program changes behind the point of no return.

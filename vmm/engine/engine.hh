@@ -1,4 +1,5 @@
-// Engine: runs one guest thread's registers until a system call, a fault or a kick.  Two kinds: kvm and direct.
+// Engine: runs one guest thread's registers until a system call, a fault or a kick.  Two kinds: kvm and
+// direct.
 #pragma once
 
 #include <csignal>
@@ -13,10 +14,11 @@ namespace hpcvmm::engine {
 enum class Kind : std::uint8_t { Kvm, Direct };
 
 enum class ExitKind : std::uint8_t {
-  Syscall64,    // regs: rax = number, rdi.. = arguments, rip behind the instruction, rcx/r11 as the CPU left them
-  Syscall32,    // int $0x80: eax, ebx, ecx, edx, esi, edi, ebp; rip behind the instruction
-  Exception,    // vector, error_code, fault_address; rip at the instruction (behind it for #BP/#DB traps)
-  HostFault,    // the host could not back a page the guest may touch (beyond EOF); no address known (kvm only)
+  Syscall64,  // regs: rax = number, rdi.. = arguments, rip behind the instruction, rcx/r11 as the CPU left
+              // them
+  Syscall32,  // int $0x80: eax, ebx, ecx, edx, esi, edi, ebp; rip behind the instruction
+  Exception,  // vector, error_code, fault_address; rip at the instruction (behind it for #BP/#DB traps)
+  HostFault,  // the host could not back a page the guest may touch (beyond EOF); no address known (kvm only)
   Interrupted,  // a signal or request_stop(): registers are clean, nothing happened
   Broken,       // the vCPU cannot go on; `detail` says why: end this process, not the node
 };
@@ -26,7 +28,8 @@ struct Exit {
   std::uint8_t vector = 0;
   std::uint32_t error_code = 0;
   std::uint64_t fault_address = 0;
-  /// direct: the signal the host raised for the exception, already with si_code and si_addr; si_signo 0 otherwise.
+  /// direct: the signal the host raised for the exception, already with si_code and si_addr; si_signo 0
+  /// otherwise.
   siginfo_t host_info{};
   const char* detail = "";
 };
@@ -44,11 +47,11 @@ class Vcpu {
 
   /// Registers while the guest is stopped.  Write freely; the next run() starts from them.
   virtual GuestRegs& regs() = 0;
-  /// Runs guest code until an exit.  Before it returns, the state is settled: never inside the stub, no exception
-  /// half delivered.
+  /// Runs guest code until an exit.  Before it returns, the state is settled: never inside the stub, no
+  /// exception half delivered.
   virtual Exit run() = 0;
-  /// Makes a current or the next run() return Interrupted.  Async-signal-safe; called from signal handlers that run
-  /// on this vCPU's own thread, and sticky until run() has returned once.
+  /// Makes a current or the next run() return Interrupted.  Async-signal-safe; called from signal handlers
+  /// that run on this vCPU's own thread, and sticky until run() has returned once.
   virtual void request_stop() = 0;
   /// Copies the FP state out / in (standard XSAVE layout).  Only while stopped.
   virtual void get_fp(FpState& out) = 0;
@@ -58,7 +61,8 @@ class Vcpu {
   [[nodiscard]] virtual std::uint64_t get_tls(unsigned index) const = 0;
 };
 
-/// One address space's machine (a VM for kvm).  Threads: all functions under the owner's mm lock, except make_vcpu.
+/// One address space's machine (a VM for kvm).  Threads: all functions under the owner's mm lock, except
+/// make_vcpu.
 class Engine {
  public:
   Engine() = default;
@@ -79,8 +83,8 @@ class Engine {
   /// Returns ENOMEM when no memory slot or table can be had.  direct: nothing to do.
   virtual Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, Prot prot) = 0;
 
-  /// Makes translations for all of [begin, end) where that is cheap, because the guest is about to touch it: a #PF
-  /// through the stub costs 50 us on a PVM host, 512 entries cost 1.  A hint; direct: nothing to do.
+  /// Makes translations for all of [begin, end) where that is cheap, because the guest is about to touch it:
+  /// a #PF through the stub costs 50 us on a PVM host, 512 entries cost 1.  A hint; direct: nothing to do.
   virtual void prefill(std::uint64_t begin, std::uint64_t end, Prot prot) {
     static_cast<void>(begin);
     static_cast<void>(end);

@@ -66,13 +66,15 @@ void Mm::note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, 
   vmas_.insert(at, v);
 }
 
-SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd, std::uint64_t off) {
+SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd,
+               std::uint64_t off) {
   const std::uint64_t bytes = page_up(len);
   const bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
   if (len != 0 && bytes == 0) return SysRet::fail(ENOMEM);
   if (fixed && (addr + bytes < addr || addr + bytes > task_size(abi))) return SysRet::fail(ENOMEM);
   if (!allowed(addr, bytes)) {
-    // ThreadSanitizer blocks out half the address space with PROT_NONE: around the zone, which is closed to it anyway.
+    // ThreadSanitizer blocks out half the address space with PROT_NONE: around the zone, which is closed to
+    // it anyway.
     if (fixed && prot == PROT_NONE && (flags & MAP_ANONYMOUS) != 0 && spans_zone(addr, bytes)) {
       const SysRet below = map(abi, addr, kZoneBegin - addr, prot, flags, fd, off);
       if (below.is_error()) return below;
@@ -189,14 +191,16 @@ SysRet Mm::brk(std::uint64_t addr) {
   if (addr < brk_start_) return SysRet::ok(brk_);
   const std::uint64_t old_end = page_up(brk_);
   const std::uint64_t new_end = page_up(addr);
-  if (!allowed(addr, 0) || (new_end > old_end && !allowed(old_end, new_end - old_end))) return SysRet::ok(brk_);
+  if (!allowed(addr, 0) || (new_end > old_end && !allowed(old_end, new_end - old_end)))
+    return SysRet::ok(brk_);
   rlimit data{};
-  if (::getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY && addr - brk_start_ > data.rlim_cur)
+  if (::getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY &&
+      addr - brk_start_ > data.rlim_cur)
     return SysRet::ok(brk_);
   if (new_end > old_end) {
-    const std::int64_t rc =
-        raw(SYS_mmap, old_end, new_end - old_end, std::int64_t{PROT_READ | PROT_WRITE},
-            std::int64_t{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE}, std::int64_t{-1}, std::int64_t{0});
+    const std::int64_t rc = raw(SYS_mmap, old_end, new_end - old_end, std::int64_t{PROT_READ | PROT_WRITE},
+                                std::int64_t{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE},
+                                std::int64_t{-1}, std::int64_t{0});
     if (is_error(rc) || static_cast<std::uint64_t>(rc) != old_end) return SysRet::ok(brk_);
     note_mapping(old_end, new_end - old_end, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     engine_->prefill(old_end, new_end, PROT_READ | PROT_WRITE);
@@ -212,7 +216,8 @@ SysRet Mm::brk(std::uint64_t addr) {
 SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
   if (addr != 0 && !allowed(addr, kPageSize)) return SysRet::fail(EINVAL);
   shmid_ds info{};
-  const std::int64_t stat = raw(SYS_shmctl, std::int64_t{id}, std::int64_t{IPC_STAT}, reinterpret_cast<std::uint64_t>(&info));
+  const std::int64_t stat =
+      raw(SYS_shmctl, std::int64_t{id}, std::int64_t{IPC_STAT}, reinterpret_cast<std::uint64_t>(&info));
   if (is_error(stat)) return SysRet::raw(stat);
   const std::uint64_t bytes = page_up(info.shm_segsz);
   const LockGuard guard(lock_);
@@ -220,8 +225,8 @@ SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
   std::uint64_t at_hint = addr;
   if (abi == Abi::Ia32 && addr == 0) {
     // shmat has no 32-bit placement when issued by a 64-bit task: reserve the place first.
-    const std::int64_t place = compat_mmap2(0, static_cast<std::uint32_t>(bytes), PROT_NONE,
-                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const std::int64_t place =
+        compat_mmap2(0, static_cast<std::uint32_t>(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (place < 0) return SysRet::raw(place);
     at_hint = static_cast<std::uint64_t>(place);
     flags |= SHM_REMAP;
@@ -231,7 +236,8 @@ SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
     if (at_hint != addr) raw(SYS_munmap, at_hint, bytes);
     return SysRet::raw(rc);
   }
-  const int prot = PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) | ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0);
+  const int prot =
+      PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) | ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0);
   note_mapping(static_cast<std::uint64_t>(rc), bytes, prot, MAP_SHARED | MAP_ANONYMOUS, -1);
   return SysRet::raw(rc);
 }
@@ -265,7 +271,8 @@ void Mm::adopt(std::uint64_t begin, const Vma& v) {
 Touch Mm::stack_touch(std::uint64_t addr) {
   const auto above = vmas_.above(addr);
   if (above == vmas_.end() || !above->second.grows_down) return Touch::MapErr;
-  // The kernel decides: stack limit, guard gap.  If it grows the stack for our read, the guest's touch is right too.
+  // The kernel decides: stack limit, guard gap.  If it grows the stack for our read, the guest's touch is
+  // right too.
   const std::uint64_t old_begin = above->first;
   char byte = 0;
   if (!copy_in(&byte, addr, 1)) return Touch::MapErr;
@@ -290,8 +297,8 @@ Touch Mm::touch(std::uint64_t addr, bool write, bool exec) {
   return Touch::Retry;
 }
 
-// A translation beyond the end of a file would make KVM fail without telling the address, so none is made: the host's
-// own SIGBUS, caught inside copy_in, tells where the file ends in this 2 MiB step.
+// A translation beyond the end of a file would make KVM fail without telling the address, so none is made:
+// the host's own SIGBUS, caught inside copy_in, tells where the file ends in this 2 MiB step.
 std::uint64_t Mm::file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot) {
   if ((prot & (PROT_READ | PROT_WRITE)) == 0) return vma_end;
   const auto readable = [](std::uint64_t at) {

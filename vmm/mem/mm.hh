@@ -1,4 +1,5 @@
-// One guest address space: the mmap family, faults, and the order of edits that keeps vCPUs from seeing stale rights.
+// One guest address space: the mmap family, faults, and the order of edits that keeps vCPUs from seeing stale
+// rights.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ enum class Touch : std::uint8_t {
   NoMemory,
 };
 
-/// Threads: functions lock by themselves, unless their name ends in _locked.  Shared by all tasks of a CLONE_VM group,
-/// vfork children included.
+/// Threads: functions lock by themselves, unless their name ends in _locked.  Shared by all tasks of a
+/// CLONE_VM group, vfork children included.
 class Mm {
  public:
   explicit Mm(std::unique_ptr<engine::Engine> e) : engine_(std::move(e)) {}
@@ -31,10 +32,11 @@ class Mm {
   engine::Engine& engine() { return *engine_; }
   Lock& lock() { return lock_; }
 
-  // The mmap family, with the arguments and results of the manual pages (section 2); `abi` says where a mapping
-  // without an address may lie.  None of them lets the guest touch the VMM's zone: it is ENOMEM/EINVAL there, like an
-  // address above TASK_SIZE.
-  sys::SysRet map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd, std::uint64_t off);
+  // The mmap family, with the arguments and results of the manual pages (section 2); `abi` says where a
+  // mapping without an address may lie.  None of them lets the guest touch the VMM's zone: it is
+  // ENOMEM/EINVAL there, like an address above TASK_SIZE.
+  sys::SysRet map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd,
+                  std::uint64_t off);
   sys::SysRet unmap(std::uint64_t addr, std::uint64_t len);
   sys::SysRet protect(std::uint64_t addr, std::uint64_t len, int prot);
   sys::SysRet remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64_t new_len, int flags,
@@ -46,8 +48,8 @@ class Mm {
 
   /// The guest touched `addr` and its page tables had no translation (or one without the right).
   Touch touch(std::uint64_t addr, bool write, bool exec);
-  /// The host could not back a page the guest may touch, because a file got shorter: forgets the translations of
-  /// file mappings, so that the guest's own #PF tells the address next time.
+  /// The host could not back a page the guest may touch, because a file got shorter: forgets the translations
+  /// of file mappings, so that the guest's own #PF tells the address next time.
   void drop_file_translations();
 
   /// Makes translations for what a new program touches first: its small mappings.

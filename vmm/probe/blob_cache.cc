@@ -16,12 +16,13 @@ constexpr off_t kMostBytes = 65536;
 std::string load_blob(const std::string& path, const std::string& key) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat s {};
-  if (!fd || ::fstat(fd.get(), &s) != 0 || !S_ISREG(s.st_mode) || s.st_uid != ::geteuid() || (s.st_mode & 022) != 0 ||
-      s.st_size > kMostBytes)
+  if (!fd || ::fstat(fd.get(), &s) != 0 || !S_ISREG(s.st_mode) || s.st_uid != ::geteuid() ||
+      (s.st_mode & 022) != 0 || s.st_size > kMostBytes)
     return {};
   std::string text(static_cast<std::size_t>(s.st_size), '\0');
   if (::read(fd.get(), text.data(), text.size()) != s.st_size) return {};
-  if (text.size() < key.size() + 1 || text.compare(0, key.size(), key) != 0 || text[key.size()] != '\n') return {};
+  if (text.size() < key.size() + 1 || text.compare(0, key.size(), key) != 0 || text[key.size()] != '\n')
+    return {};
   return text.substr(key.size() + 1);
 }
 

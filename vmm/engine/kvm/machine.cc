@@ -27,8 +27,8 @@ constexpr std::size_t kManySlots = 512;  // from here on small slots are not wor
 /// A 64-bit interrupt gate to `handler`.  Source: Intel SDM vol. 3, 6.14.1.
 void write_gate(std::uint64_t* idt, unsigned vector, std::uint64_t handler, unsigned dpl) {
   const std::uint64_t type = 0x8e00 | (std::uint64_t{dpl} << 13);
-  idt[vector * 2] = (handler & 0xffff) | (std::uint64_t{kKernelCs} << 16) | (type << 32) |
-                    ((handler >> 16 & 0xffff) << 48);
+  idt[vector * 2] =
+      (handler & 0xffff) | (std::uint64_t{kKernelCs} << 16) | (type << 32) | ((handler >> 16 & 0xffff) << 48);
   idt[vector * 2 + 1] = handler >> 32;
 }
 
@@ -132,7 +132,8 @@ void KvmEngine::recycle(std::unique_ptr<Vcpu> vcpu) { idle_.push_back(std::move(
 
 void KvmEngine::unmap(std::uint64_t begin, std::uint64_t end) { tables_.clear(begin, end); }
 
-Result<std::uint64_t> KvmEngine::make_slot_for(std::uint64_t address, std::uint64_t begin, std::uint64_t end) {
+Result<std::uint64_t> KvmEngine::make_slot_for(std::uint64_t address, std::uint64_t begin,
+                                               std::uint64_t end) {
   for (const std::uint64_t size : kSlotSizes) {
     const bool smallest = size == kSlotSizes[2];
     // Large slots only for large mappings: their cost (rmap) is paid at creation, whatever is touched.
@@ -140,8 +141,9 @@ Result<std::uint64_t> KvmEngine::make_slot_for(std::uint64_t address, std::uint6
     const std::uint64_t host = address / size * size;
     const std::uint64_t bytes = std::min(host + size, kTaskSize64) - host;
     if (touches_zone(host, bytes)) continue;
-    const auto after = std::lower_bound(by_host_.begin(), by_host_.end(), host,
-                                        [&](std::uint32_t k, std::uint64_t at) { return slots_[k].host < at; });
+    const auto after =
+        std::lower_bound(by_host_.begin(), by_host_.end(), host,
+                         [&](std::uint32_t k, std::uint64_t at) { return slots_[k].host < at; });
     if (after != by_host_.end() && slots_[*after].host < host + bytes) continue;  // a smaller slot is inside
     const std::uint64_t gpa = (next_window_gpa_ + size - 1) / size * size;
     HPCVMM_CHECK_OK(add_slot(gpa, host, bytes));
@@ -194,7 +196,8 @@ Status KvmEngine::after_fork(Vcpu& self) {
   // The inherited kvm_run mappings keep the parent's VM alive, so all of them go, at once.
   for (KvmVcpu* v : all_) v->abandon();
   all_.clear();
-  for (auto& v : idle_) static_cast<void>(v.release());  // their descriptors are closed; the memory is the parent's copy
+  for (auto& v : idle_)
+    static_cast<void>(v.release());  // their descriptors are closed; the memory is the parent's copy
   idle_.clear();
   config_.close_fd(vm_fd_);
   vm_fd_ = -1;

@@ -1,4 +1,5 @@
-// The kvm engine: one VM per address space, one vCPU per guest thread, guest page tables that follow the VMAs.
+// The kvm engine: one VM per address space, one vCPU per guest thread, guest page tables that follow the
+// VMAs.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +14,8 @@ namespace hpcvmm::engine::kvm {
 
 struct KvmConfig {
   const int* kvm_fd = nullptr;  ///< holds /dev/kvm's descriptor; the owner may move it
-  /// Creates a descriptor with `make`, even where the guest has used up its numbers, and moves it out of them; stores
-  /// it in `owner`.  False with errno on failure.
+  /// Creates a descriptor with `make`, even where the guest has used up its numbers, and moves it out of
+  /// them; stores it in `owner`.  False with errno on failure.
   bool (*make_fd)(int (*make)(void* arg), void* arg, int* owner) = nullptr;
   void (*close_fd)(int fd) = nullptr;
   /// Reads guest memory without crashing on a bad address.
@@ -24,8 +25,8 @@ struct KvmConfig {
   std::uint64_t host_vdso_bytes = 0;
 };
 
-/// What KVM offers this process's guests in CPUID, as bytes: asking takes 0.5 ms, so a program executed by a guest gets
-/// its parent's.  Empty before the first vCPU.
+/// What KVM offers this process's guests in CPUID, as bytes: asking takes 0.5 ms, so a program executed by a
+/// guest gets its parent's.  Empty before the first vCPU.
 std::string cpuid_bytes();
 /// Takes such bytes; anything of a wrong size is ignored.
 void set_cpuid_bytes(const std::string& bytes);
