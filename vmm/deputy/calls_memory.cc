@@ -21,6 +21,7 @@ bool in_zone(std::uint64_t at, std::uint64_t bytes) {
   return touches_zone(at, bytes) || mem::touches_host_vdso(at, bytes);
 }
 
+// NOLINTNEXTLINE(readability-function-size): mmap's six words and whose they are
 SysRet map(const CallContext& c, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd,
            std::uint64_t off) {
   if ((flags & MAP_ANONYMOUS) == 0 && is_hidden(fd)) return SysRet::fail(EBADF);

@@ -118,10 +118,10 @@ struct ThreadStart {
   std::atomic<std::uint32_t> tid{0};
 };
 
-void wake(std::atomic<std::uint32_t>& word_) { raw_call(SYS_futex, word(&word_), 129 /* WAKE_PRIVATE */, 1); }
-void wait_nonzero(std::atomic<std::uint32_t>& word_) {
-  while (word_.load(std::memory_order_acquire) == 0)
-    raw_call(SYS_futex, word(&word_), 128 /* WAIT_PRIVATE */, 0);
+void wake(std::atomic<std::uint32_t>& flag) { raw_call(SYS_futex, word(&flag), 129 /* WAKE_PRIVATE */, 1); }
+void wait_nonzero(std::atomic<std::uint32_t>& flag) {
+  while (flag.load(std::memory_order_acquire) == 0)
+    raw_call(SYS_futex, word(&flag), 128 /* WAIT_PRIVATE */, 0);
 }
 
 /// First function of a guest thread's host thread.  Everything is blocked.

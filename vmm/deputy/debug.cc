@@ -64,6 +64,7 @@ void debug_start(Task& t, std::uint64_t auxv, std::uint64_t auxv_bytes) {
   debug->tid = t.tid;
   debug->vcpu = t.vcpu;
   if (const auto ok = gdb::start(config, *debug); !ok) {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no second thread yet
     say("hpc-vmm: %s: %s; choose another port or path\n", ok.error().op, std::strerror(ok.error().code));
     raw_call(SYS_exit_group, 125);
   }

@@ -45,6 +45,7 @@ std::uint64_t leave_gate(std::uint64_t rip, std::uint64_t& rax) {
   return word(in64 ? hpcvmm_gate64_abort : hpcvmm_gate32_abort);
 }
 
+// NOLINTNEXTLINE(readability-function-size): a call's number and its six words
 std::int64_t raw_call(long nr, std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d,
                       std::uint64_t e, std::uint64_t f) {
   std::int64_t rc = nr;

@@ -71,7 +71,7 @@ class MmMapper final : public load::Mapper {
     return mm_.unmap(addr, bytes).value();
   }
   bool zero(std::uint64_t addr, std::uint64_t bytes) override {
-    static const std::array<char, kPageSize> kZeros{};
+    static constexpr std::array<char, kPageSize> kZeros{};
     return bytes <= kZeros.size() && mem::copy_out(addr, kZeros.data(), bytes);
   }
 
@@ -171,7 +171,7 @@ std::uint64_t make_stack(Start& s, Process& p, Abi abi, bool exec) {
   std::uint32_t noise = 0;
   if ((::personality(0xffff'ffff) & ADDR_NO_RANDOMIZE) == 0)
     static_cast<void>(::getrandom(&noise, sizeof noise, GRND_NONBLOCK));
-  constexpr std::uint64_t kInitial = 132 * 1024;  // what the kernel gives a new program
+  constexpr std::uint64_t kInitial = std::uint64_t{132} << 10;  // what the kernel gives a new program
   const std::uint64_t top = kTaskSize32 - (noise & 0x7ff) * kPageSize;
   const sys::SysRet at =
       p.mm->map(abi, top - kInitial, kInitial, prot,
@@ -390,6 +390,7 @@ int launch(LaunchRequest request) {
   load::Verdict v = load::resolve_program(request.program, s->program);
   if (v.ok() && s->program.native == load::Native::No) v = load::open_images(s->program.fd.get(), s->images);
   if (!v.ok()) {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no second thread yet
     say("hpc-vmm: %s: %s (%s)\n", name, std::strerror(v.error), v.why);
     return v.error == ENOENT ? 127 : 126;
   }
@@ -405,6 +406,7 @@ int launch(LaunchRequest request) {
     for (std::string& e : s->env) envp.push_back(e.data());
     envp.push_back(nullptr);
     ::execve(name, argv.data(), envp.data());
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no second thread yet
     say("hpc-vmm: %s: %s\n", name, std::strerror(errno));
     return 126;
   }

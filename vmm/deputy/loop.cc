@@ -20,7 +20,7 @@ using engine::ExitKind;
 using mem::Touch;
 
 // Exceptions by vector.  Source: Intel SDM vol. 3, 6.15; the signals are Linux's (arch/x86/kernel/traps.c).
-enum Vector : std::uint8_t {
+enum Vector : std::uint8_t {  // NOLINTBEGIN(readability-identifier-naming): used as constants
   kDivide = 0,
   kDebug = 1,
   kBreakpoint = 3,
@@ -32,7 +32,7 @@ enum Vector : std::uint8_t {
   kX87 = 16,
   kAlignment = 17,
   kSimd = 19,
-};
+};  // NOLINTEND(readability-identifier-naming)
 constexpr std::uint32_t kFaultWrite = 2;
 constexpr std::uint32_t kFaultFetch = 16;
 

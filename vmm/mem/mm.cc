@@ -66,6 +66,7 @@ void Mm::note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, 
   vmas_.insert(at, v);
 }
 
+// NOLINTNEXTLINE(readability-function-size): mmap's six words and whose they are
 SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int flags, int fd,
                std::uint64_t off) {
   const std::uint64_t bytes = page_up(len);

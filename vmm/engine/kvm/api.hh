@@ -4,7 +4,7 @@
 #include <linux/stddef.h>
 // linux-libc-dev 6.1 gives an empty struct here, which has size 1 in C++ and so wrong ioctl numbers.
 #undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(T, N) T N[0]
+#define __DECLARE_FLEX_ARRAY(T, N) T N[0]  // NOLINT: the kernel's name
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 #include <linux/kvm.h>

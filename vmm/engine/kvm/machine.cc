@@ -27,9 +27,9 @@ constexpr std::size_t kManySlots = 512;  // from here on small slots are not wor
 /// A 64-bit interrupt gate to `handler`.  Source: Intel SDM vol. 3, 6.14.1.
 void write_gate(std::uint64_t* idt, unsigned vector, std::uint64_t handler, unsigned dpl) {
   const std::uint64_t type = 0x8e00 | (std::uint64_t{dpl} << 13);
-  idt[vector * 2] =
+  idt[std::size_t{vector} * 2] =
       (handler & 0xffff) | (std::uint64_t{kKernelCs} << 16) | (type << 32) | ((handler >> 16 & 0xffff) << 48);
-  idt[vector * 2 + 1] = handler >> 32;
+  idt[std::size_t{vector} * 2 + 1] = handler >> 32;
 }
 
 }  // namespace
@@ -97,9 +97,9 @@ Status KvmEngine::build_system_pages() {
   std::memcpy(exceptions.host, hpcvmm_stub_exceptions, code_bytes);
   for (unsigned v = 0; v < 32; ++v) {
     // #BP and #OF are raised by instructions of ring 3 (int3, into).
-    write_gate(idt.host, v, kStubExceptions + v * 16, v == 3 || v == 4 ? 3 : 0);
+    write_gate(idt.host, v, kStubExceptions + std::uint64_t{v} * 16, v == 3 || v == 4 ? 3 : 0);
   }
-  write_gate(idt.host, 0x80, kStubExceptions + 32 * 16, 3);
+  write_gate(idt.host, 0x80, kStubExceptions + std::uint64_t{32} * 16, 3);
   HPCVMM_CHECK_OK(tables_.set_page(kStubCode, entry.gpa, kUser));
   HPCVMM_CHECK_OK(tables_.set_page(kStubExceptions, exceptions.gpa, 0));
   return tables_.set_page(kIdt, idt.gpa, kWritable | kNoExec);

@@ -42,6 +42,8 @@ Result<std::unique_ptr<Engine>> make_kvm_engine(const KvmConfig& config);
 class KvmEngine final : public Engine {
  public:
   explicit KvmEngine(const KvmConfig& config) : config_(config) {}
+  KvmEngine(const KvmEngine&) = delete;
+  KvmEngine& operator=(const KvmEngine&) = delete;
   ~KvmEngine() override;
 
   [[nodiscard]] Kind kind() const override { return Kind::Kvm; }

@@ -14,6 +14,8 @@ class KvmEngine;
 class KvmVcpu final : public Vcpu {
  public:
   explicit KvmVcpu(KvmEngine& engine) : engine_(engine) {}
+  KvmVcpu(const KvmVcpu&) = delete;
+  KvmVcpu& operator=(const KvmVcpu&) = delete;
   ~KvmVcpu() override;
 
   /// Creates vCPU `id` in the engine's VM.  Errors: of the KVM ioctls.
