@@ -1,6 +1,7 @@
 #include "vmm/deputy/exec.hh"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -86,12 +87,23 @@ int read_strings(std::uint64_t at, Abi abi, std::vector<std::string>& out, std::
   }
 }
 
-/// A copy of `fd` that survives exec, above the guest's numbers.
-int keep_across_exec(int fd) {
+/// A copy of `fd` that survives exec, above the guest's numbers.  A vfork child's is not put on the list of
+/// hidden descriptors: the list is the parent's, too, and would go on hiding a number that only the child
+/// ever had.
+int keep_across_exec(const Task& t, int fd) {
   if (fd < 0) return -1;
-  const int hidden = hide_fd(static_cast<int>(raw_call(SYS_fcntl, word(fd), F_DUPFD_CLOEXEC, 0)));
+  const int copy = static_cast<int>(raw_call(SYS_fcntl, word(fd), F_DUPFD_CLOEXEC, 0));
+  const int hidden = t.vfork_child ? raise_fd(copy) : hide_fd(copy);
   if (hidden >= 0) raw_call(SYS_fcntl, word(hidden), F_SETFD, 0);
   return hidden;
+}
+
+/// Undoes keep_across_exec after an exec that failed.
+void drop_kept(const Task& t, int fd) {
+  if (!t.vfork_child)
+    close_hidden(fd);
+  else if (fd >= 0)
+    raw_call(SYS_close, word(fd));
 }
 
 std::vector<const char*> pointers(const std::vector<std::string>& strings) {
@@ -179,13 +191,13 @@ int run_native(load::ExecRequest& request, const std::vector<std::string>& env) 
                                     word(argv.data()), word(envp.data()), word(request.flags)));
 }
 
-int run_managed(const ExecConfig& config, const std::vector<std::string>& args,
+int run_managed(const Task& t, const ExecConfig& config, const std::vector<std::string>& args,
                 const std::vector<std::string>& env) {
   const std::string bytes = encode(config);
   const int memfd = static_cast<int>(raw_call(SYS_memfd_create, word("hpc-vmm-exec"), 0));
   if (memfd < 0) return -memfd;
   raw_call(SYS_write, word(memfd), word(bytes.data()), bytes.size());
-  const int kept = keep_across_exec(memfd);
+  const int kept = keep_across_exec(t, memfd);
   raw_call(SYS_close, word(memfd));
   std::array<char, 32> number{};
   std::snprintf(number.data(), number.size(), "%d", kept);
@@ -195,7 +207,7 @@ int run_managed(const ExecConfig& config, const std::vector<std::string>& args,
   const auto envp = pointers(env);
   const auto rc = raw_call(SYS_execveat, word(config.self_fd), word(""), word(argp.data()), word(envp.data()),
                            AT_EMPTY_PATH);
-  close_hidden(kept);
+  drop_kept(t, kept);
   return -static_cast<int>(rc);
 }
 
@@ -219,26 +231,28 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
     raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&host), 0, 8);
     error = run_native(request, env);
   } else {
+    // exec does the same; before it, what is kept for the new image would appear in the parent's table.
+    if (t.vfork_child) raw_call(SYS_unshare, CLONE_FILES);
     ExecConfig config;
     config.options = t.process->options;
-    config.program_fd = keep_across_exec(program.fd.get());
+    config.program_fd = keep_across_exec(t, program.fd.get());
     config.execfn = program.execfn;
     config.path = program.path;
     config.secure = program.secure;
     config.mask = mask;
     config.cpuid = engine::kvm::cpuid_bytes();
     config.nofile_hard = t.process->nofile_hard;
-    config.kvm_fd = keep_across_exec(kvm_fd());
-    config.self_fd = keep_across_exec(self_fd());
-    config.options.trace_fd = keep_across_exec(t.process->options.trace_fd);
-    config.options.summary_fd = keep_across_exec(t.process->options.summary_fd);
+    config.kvm_fd = keep_across_exec(t, kvm_fd());
+    config.self_fd = keep_across_exec(t, self_fd());
+    config.options.trace_fd = keep_across_exec(t, t.process->options.trace_fd);
+    config.options.summary_fd = keep_across_exec(t, t.process->options.summary_fd);
     if (t.process->seccomp != nullptr) config.seccomp = seccomp_encode(*t.process->seccomp);
-    error = run_managed(config, program.argv, env);
-    close_hidden(config.program_fd);
-    close_hidden(config.kvm_fd);
-    close_hidden(config.self_fd);
-    close_hidden(config.options.trace_fd);
-    close_hidden(config.options.summary_fd);
+    error = run_managed(t, config, program.argv, env);
+    drop_kept(t, config.program_fd);
+    drop_kept(t, config.kvm_fd);
+    drop_kept(t, config.self_fd);
+    drop_kept(t, config.options.trace_fd);
+    drop_kept(t, config.options.summary_fd);
   }
   set_guest_mask(t, mask);
   return error;

@@ -78,6 +78,14 @@ int hide_fd(int fd, int* owner) {
   return moved;
 }
 
+int raise_fd(int fd) {
+  const mem::LockGuard guard(g_hidden.lock);
+  const int moved = move_up(fd);
+  if (moved < 0) return fd;
+  raw_call(SYS_close, word(fd));
+  return moved;
+}
+
 void close_hidden(int fd) {
   if (fd < 0) return;
   const mem::LockGuard guard(g_hidden.lock);

@@ -20,6 +20,9 @@ const sys::HostGate& host_gate();
 /// Moves `fd` there, close-on-exec.  Returns the new number (also stored in `owner`, which is told when the
 /// descriptor moves again), or `fd` itself if there is no room.
 int hide_fd(int fd, int* owner = nullptr);
+/// Moves `fd` there without hiding it: for one that no guest code can see before it is gone.  Errors: as
+/// hide_fd.
+int raise_fd(int fd);
 /// Closes a hidden descriptor; its number is the guest's again.  -1 is allowed.
 void close_hidden(int fd);
 bool is_hidden(int fd);
