@@ -127,7 +127,10 @@ TEST_F(Decode, StackPointersOutsideThePage) {
                                  ~std::uint64_t{0}};
   for (const std::uint64_t rsp : wrong) {
     regs_.rsp = rsp;
-    EXPECT_EQ(decode_io(io(kPortException, false), regs_).kind, ExitKind::Broken) << std::hex << rsp;
+    const Exit e = decode_io(io(kPortException, false), regs_);
+    EXPECT_EQ(e.kind, ExitKind::Broken) << std::hex << rsp;
+    // Not Broken for what was read there.
+    EXPECT_STREQ(e.detail, "exception stack pointer out of range") << std::hex << rsp;
   }
 }
 
