@@ -25,7 +25,9 @@ CpuidTable g_cpuid;  // NOLINT: filled once under the mm lock
 Status load_cpuid(int kvm_fd) {
   if (g_cpuid.head.nent != 0) return Unit{};
   g_cpuid.head.nent = 192;
-  return call(kvm_fd, KVM_GET_SUPPORTED_CPUID, &g_cpuid, "KVM_GET_SUPPORTED_CPUID");
+  Status done = call(kvm_fd, KVM_GET_SUPPORTED_CPUID, &g_cpuid, "KVM_GET_SUPPORTED_CPUID");
+  if (!done) g_cpuid.head.nent = 0;  // an empty table must not pass for an answer
+  return done;
 }
 
 std::uint64_t stub_sysret_address() {
