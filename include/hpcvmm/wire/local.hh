@@ -1,0 +1,150 @@
+// The conversation between a VMM process (deputy or remote) and the hpcd of its node.
+//
+// Control: datagrams of a SOCK_SEQPACKET Unix socket; each begins with Header, descriptors travel as SCM_RIGHTS.
+// Pages and everything that is in a hurry: records in shared-memory rings (wire/ring.hh), which hpcd creates
+// and hands over with Attach.  Both ends are on one machine, so structs travel as they are.
+//
+// Trust: hpcd believes nothing that a VMM process says about anybody but itself (SO_PEERCRED names the process);
+// a VMM process believes its hpcd.
+#pragma once
+
+#include <cstdint>
+
+namespace hpcvmm::wire::local {
+
+inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint32_t kMaxMessage = 4096;
+
+/// A node's number in the cluster, 1 or above; 0: none.
+using Node = std::uint32_t;
+
+enum class Type : std::uint16_t {
+  // From a VMM process.
+  Register = 1,  // the first message on every connection
+  State = 2,     // what `ps` shows has changed
+  Adopt = 3,     // + one descriptor: the socket of a child that fork has just made; it will send Register itself
+  Open = 4,      // a channel to a remote on another node, please
+  Close = 5,     // this channel is done
+  MoveDone = 6,  // the answer to Move
+  // From hpcd.
+  Welcome = 64,  // the answer to Register
+  Attach = 65,   // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
+  Opened = 66,   // the answer to Open: the peer is there, or `code` says why not
+  Closed = 67,   // the channel has ended from the other side, or the node is lost
+  Move = 68,     // move to that node
+};
+
+struct Header {
+  Type type;
+  std::uint16_t version;
+  std::uint32_t bytes;  ///< of the whole message
+};
+
+enum class Role : std::uint8_t { Deputy = 1, Remote = 2 };
+enum class EngineKind : std::uint8_t { Kvm = 0, Direct = 1 };
+
+struct Register {
+  Header header{Type::Register, kVersion, sizeof(Register)};
+  Role role = Role::Deputy;
+  EngineKind engine = EngineKind::Kvm;
+  std::uint8_t ia32 = 0;   ///< 1: an IA32 program
+  std::uint8_t keeps = 0;  ///< 1: the same process as before, after exec: counters and lock go on
+  std::int32_t pid = 0;    ///< as the process sees itself; hpcd takes SO_PEERCRED's where the two differ
+  char comm[16] = {};
+  char exe[256] = {};  ///< cut off when longer; for people
+};
+
+struct Welcome {
+  Header header{Type::Welcome, kVersion, sizeof(Welcome)};
+  Node node = 0;
+  Node start_on = 0;  ///< where the process should run from the start; 0: here
+};
+
+struct State {
+  Header header{Type::State, kVersion, sizeof(State)};
+  Node where = 0;  ///< the node it runs on; 0: at home
+  std::uint32_t migrations = 0;
+  std::uint64_t remote_cpu_us = 0;  ///< CPU time used away from home so far
+  std::uint64_t remote_pages = 0;   ///< pages whose only copy is away
+  char cantmove[128] = {};          ///< empty: it can move
+};
+
+struct Open {
+  Header header{Type::Open, kVersion, sizeof(Open)};
+  std::uint32_t channel = 0;  ///< chosen by the deputy, 1 to 65535, not in use
+  Node node = 0;
+  std::uint64_t epoch = 0;   ///< of this move; grows with every move of the process
+  std::uint64_t memory = 0;  ///< bytes the remote may come to need
+  EngineKind engine = EngineKind::Kvm;
+  std::uint8_t ia32 = 0;
+  std::uint16_t threads = 1;
+  char comm[16] = {};
+};
+
+struct Opened {
+  Header header{Type::Opened, kVersion, sizeof(Opened)};
+  std::uint32_t channel = 0;
+  std::int32_t code = 0;  ///< 0, or an errno value: the channel does not exist
+  char why[128] = {};     ///< for people, when code is not 0
+};
+
+struct Close {
+  Header header{Type::Close, kVersion, sizeof(Close)};
+  std::uint32_t channel = 0;
+};
+
+struct Closed {
+  Header header{Type::Closed, kVersion, sizeof(Closed)};
+  std::uint32_t channel = 0;
+  char why[128] = {};
+};
+
+/// The rings (wire/ring.hh) in the memfd: four of `ring_bytes` each, in this order: VMM to hpcd urgent, VMM to hpcd
+/// bulk, hpcd to VMM urgent, hpcd to VMM bulk.
+struct Attach {
+  Header header{Type::Attach, kVersion, sizeof(Attach)};
+  std::uint64_t ring_bytes = 0;
+};
+
+enum class Mode : std::uint8_t { Hybrid = 0, Precopy = 1, Postcopy = 2 };
+
+struct Move {
+  Header header{Type::Move, kVersion, sizeof(Move)};
+  std::uint64_t request = 0;  ///< comes back in MoveDone
+  Node node = 0;              ///< where to; the process's home node means home
+  Mode mode = Mode::Hybrid;
+};
+
+/// Pages and bytes of one move, by how they went.
+struct MoveFigures {
+  std::uint64_t downtime_us = 0;  ///< from the last guest instruction at the source to the first at the destination
+  std::uint64_t total_us = 0;     ///< from Move to the last page
+  std::uint64_t pages_warm = 0;   ///< sent while it ran at the source
+  std::uint64_t pages_pushed = 0;
+  std::uint64_t pages_faulted = 0;  ///< asked for by the destination
+  std::uint64_t pages_zero = 0;
+  std::uint64_t pages_known = 0;  ///< the destination had the same content already
+  std::uint64_t bytes = 0;        ///< handed to hpcd in both directions for this move
+};
+
+struct MoveDone {
+  Header header{Type::MoveDone, kVersion, sizeof(MoveDone)};
+  std::uint64_t request = 0;
+  std::int32_t code = 0;  ///< 0: it runs there; else an errno value and it runs where it was
+  Node where = 0;         ///< where it runs now
+  MoveFigures figures{};
+  char why[128] = {};  ///< for people, when code is not 0
+};
+
+/// A record in a ring: this, then `bytes` of payload for the channel.
+struct Record {
+  std::uint32_t bytes;
+  std::uint32_t channel;
+};
+/// Largest payload of a record.
+inline constexpr std::uint32_t kMaxRecord = 72 * 1024;
+/// What one end may have on its way to the other, both kinds of ring together, before the other has acknowledged
+/// it (the VMM processes count for themselves: hpcd ends a channel that overfills a ring).
+inline constexpr std::uint32_t kRingBytes = 4U << 20;
+
+}  // namespace hpcvmm::wire::local
