@@ -13,6 +13,7 @@ BASE = ["include/hpcvmm/base", "include/hpcvmm/abi"]
 CONTRACTS = BASE + ["include/hpcvmm/wire"]
 VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/gdb",
        "vmm/deputy"]
+NET = ["net/driver", "net/driver/dpdk", "net/transport"]
 
 # layer -> layers it may include; its own is always allowed, <system> headers too but for ONLY.  The longest prefix
 # wins, so vmm/engine is the contract engine.hh alone: window memory knows it, the engines know window memory.
@@ -30,10 +31,14 @@ MAY = {
     "vmm/probe": CONTRACTS + ["vmm/engine", "vmm/mem"],
     "vmm/gdb": CONTRACTS + ["vmm/engine", "vmm/mem", "vmm/sys"],
     "vmm/deputy": CONTRACTS + VMM + ["guest-agent"],
+    "net": [],
+    "net/driver": CONTRACTS,
+    "net/driver/dpdk": CONTRACTS + ["net/driver"],
+    "net/transport": CONTRACTS + ["net/driver"],
     "cli": CONTRACTS + VMM,
     "cmake": [],
-    "bench": CONTRACTS + VMM + ["tests"],
-    "tests": CONTRACTS + VMM + ["guest-agent"],
+    "bench": CONTRACTS + VMM + NET + ["tests"],
+    "tests": CONTRACTS + VMM + NET + ["guest-agent"],
 }
 # System headers that only some places may see: name or prefix -> folders.
 ONLY = {"linux/kvm.h": ("vmm/engine/kvm/", "vmm/probe/", "bench/"), "nlohmann/": ("cli/", "bench/", "tests/")}
