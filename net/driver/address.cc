@@ -43,8 +43,7 @@ std::optional<Address> Address::parse(std::string_view text, std::uint16_t defau
     const std::size_t close = host.find(']');
     if (close == std::string::npos) return std::nullopt;
     const std::string behind = host.substr(close + 1);
-    if (!behind.empty())
-      port = behind[0] == ':' ? parse_port(std::string_view(behind).substr(1)) : std::nullopt;
+    if (!behind.empty()) good = behind[0] == ':' && parse_port(std::string_view(behind).substr(1), port);
     host = host.substr(1, close - 1);
     if (host.find(':') == std::string::npos) return std::nullopt;
   } else if (std::count(host.begin(), host.end(), ':') == 1) {
