@@ -9,5 +9,7 @@ int main(int argc, char** argv, char** envp) {
   // then.
   if (argc > 1 && std::strcmp(argv[0], hpcvmm::deputy::kExecMark) == 0)
     hpcvmm::deputy::continue_exec(argc, argv, envp);
+  // What an hpcd starts for a process that comes from another node.
+  if (argc == 2 && std::strcmp(argv[1], "remote") == 0) hpcvmm::deputy::serve_remote();
   return hpcvmm::cli::run(argc, argv, envp);
 }

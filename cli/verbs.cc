@@ -31,7 +31,7 @@ struct LaunchArgs {
   std::string engine = "auto", image, memory, workdir, trace, gdb, summary;
   std::vector<std::string> env, program;
   bool clear_env = false, verbose = false, traced = false, json = false;
-  unsigned cpus = 0;
+  unsigned cpus = 0, node = 0, home = 1;
 };
 
 [[noreturn]] void fail(const std::string& message) {
@@ -182,6 +182,8 @@ int do_launch(LaunchArgs& a, char** envp) {
                                     : Options::Choice::Auto;
   o.verbose = a.verbose;
   o.cpus = a.cpus;
+  o.node = a.node;
+  o.home = a.home;
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
   if (!a.gdb.empty()) set_gdb(a.gdb, o);
@@ -235,6 +237,11 @@ int run(int argc, char** argv, char** envp) {
                      "root file system to run in: a directory, or the name of a built image");
   launch->add_option("--memory", l.memory, "limit of the program's data memory, e.g. 512M");
   launch->add_option("--cpus", l.cpus, "how many of this node's CPUs the program may use");
+  launch->add_option("--node", l.node, "the cluster node to run on from the start; its home is node 1")
+      ->check(CLI::Range(1U, 65535U));
+  launch->add_option("--home", l.home, "the node whose hpcd this process registers with")
+      ->check(CLI::Range(1U, 65535U))
+      ->group("");  // tests
   launch
       ->add_option("--env", l.env,
                    "NAME=VALUE sets, NAME alone removes a variable; may be given several times")

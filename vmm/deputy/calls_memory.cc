@@ -7,6 +7,7 @@
 
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
@@ -26,6 +27,10 @@ SysRet map(const CallContext& c, std::uint64_t addr, std::uint64_t len, int prot
            std::uint64_t off) {
   if ((flags & MAP_ANONYMOUS) == 0 && is_hidden(fd)) return SysRet::fail(EBADF);
   if (c.task.process->read_implies_exec && (prot & PROT_READ) != 0) prot |= PROT_EXEC;
+  if ((flags & MAP_TYPE) != MAP_PRIVATE) {
+    const AtHome here(c.task);
+    return c.mm().map(c.abi, addr, len, prot, flags, fd, off);
+  }
   return c.mm().map(c.abi, addr, len, prot, flags, fd, off);
 }
 
@@ -97,6 +102,7 @@ SysRet call_remap_file_pages(const CallContext& c) {
 }
 
 SysRet call_shmat(const CallContext& c) {
+  const AtHome here(c.task);
   return c.mm().attach_shm(c.abi, c.as_int(0), c.arg(1), c.as_int(2));
 }
 

@@ -15,6 +15,7 @@
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/deputy/stacks.hh"
@@ -255,10 +256,13 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   const GuestRegs parent = t.vcpu->regs();
   set_child_registers(*t.vcpu, parent, a, abi);
   keep_registers(t);
+  home_of(t).start_child();
   set_guest_mask(t, mask);
 }
 
 SysRet clone_process(Task& t, const CloneArgs& a, Abi abi) {
+  // Fork copies this node's page tables, so every page has to be here.
+  const AtHome here(t);
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
   CloneArgs host = a;

@@ -13,6 +13,7 @@
 
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
 #include "vmm/deputy/procfs.hh"
@@ -124,6 +125,8 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.options.trace_fd));
   put_number(out, word(c.options.summary_fd));
   put_number(out, c.options.cpus);
+  put_number(out, c.options.home);
+  put_number(out, c.options.node);
   put_number(out, c.options.facts_known ? 1 : 0);
   put_number(out, static_cast<std::uint64_t>(c.options.chosen_for));
   put_number(out, c.nofile_hard);
@@ -149,6 +152,8 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.options.trace_fd = r.as_int();
   c.options.summary_fd = r.as_int();
   c.options.cpus = static_cast<std::uint32_t>(r.number());
+  c.options.home = static_cast<std::uint32_t>(r.number());
+  c.options.node = static_cast<std::uint32_t>(r.number());
   c.options.facts_known = r.number() != 0;
   c.options.chosen_for = static_cast<Abi>(r.number());
   c.nofile_hard = r.number();
@@ -235,6 +240,7 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
     if (t.vfork_child) raw_call(SYS_unshare, CLONE_FILES);
     ExecConfig config;
     config.options = t.process->options;
+    config.options.node = home_of(t).wanted();
     config.program_fd = keep_across_exec(t, program.fd.get());
     config.execfn = program.execfn;
     config.path = program.path;

@@ -22,6 +22,7 @@
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/dispatch.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/signals.hh"
@@ -35,6 +36,7 @@
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/remote.hh"
 #include "vmm/probe/blob_cache.hh"
 #include "vmm/probe/engine_facts.hh"
 
@@ -56,6 +58,7 @@ struct Start {
   mem::HostStack stack;
   vdso::HostVdso vdso;
   engine::Kind kind = engine::Kind::Kvm;
+  bool executed = false;  // by a guest, not launched
   // Where what KVM offers in CPUID is to be stored; empty: it is known.
   std::string cpuid_cache, cache_key;
 };
@@ -243,6 +246,36 @@ std::string absolute_path(int fd) {
   return n > 0 ? std::string(path.data(), static_cast<std::size_t>(n)) : std::string();
 }
 
+/// Registers with the hpcd of the home node, where there is one, and goes where it shall run.
+void join_cluster(Start& s, Task& t) {
+  const Options& o = s.config.options;
+  const Process& p = *t.process;
+  migrate::Identity who;
+  who.socket = "/run/hpc-vmm/" + std::to_string(o.home) + "/vmm.sock";
+  who.node = o.node;
+  who.ia32 = p.abi == Abi::Ia32;
+  who.vdso_table = p.vdso != 0 ? p.vdso - HPCVMM_VDSO_TABLE_BYTES : 0;
+  who.exe = p.exe;
+  const std::size_t slash = s.program.execfn.rfind('/');
+  who.comm = s.program.execfn.substr(slash == std::string::npos ? 0 : slash + 1);
+  who.same_process = s.executed;
+  std::string why;
+  if (auto ok = home_of(t).start(*p.mm, who); !ok) {
+    why = ok.error().code == ENOENT || ok.error().code == ECONNREFUSED
+              ? "there is no cluster here; `hpc-vmm up` starts one"
+              : std::string(ok.error().op) + ": errno " + std::to_string(ok.error().code);
+  } else {
+    static_cast<void>(home_of(t).start_there(why));
+  }
+  if (o.node == 0 || why.empty()) return;
+  if (s.executed) {
+    if (o.verbose) say("hpc-vmm: pid %d stays at home: %s\n", t.tid, why.c_str());
+    return;
+  }
+  say("hpc-vmm: --node %u: %s\n", o.node, why.c_str());
+  raw_call(SYS_exit_group, 125);
+}
+
 [[noreturn]] void run(Start& s) {
   auto process = std::make_shared<Process>();
   auto* const t = new Task;  // lives as long as the process
@@ -254,7 +287,7 @@ std::string absolute_path(int fd) {
   process->nofile_hard = s.config.nofile_hard;
   process->exe = absolute_path(s.program.fd.get());
   if (!s.config.seccomp.empty()) process->seccomp = seccomp_decode(s.config.seccomp);
-  process->mm = std::make_shared<mem::Mm>(make_engine(s));
+  process->mm = std::make_shared<mem::Mm>(std::make_unique<migrate::MobileEngine>(make_engine(s)));
   t->process = process;
   t->tid = static_cast<int>(raw_call(SYS_gettid));
   auto vcpu = process->mm->engine().make_vcpu();
@@ -264,6 +297,7 @@ std::string absolute_path(int fd) {
   t->vcpu = t->owned_vcpu.get();
   process->tasks.push_back(t);
   set_self(t);
+  set_migrate_hooks();
   start_signals(*process->signals);  // from here on copy_out survives bad addresses
 
   MmMapper mapper(*process->mm, abi);
@@ -277,6 +311,7 @@ std::string absolute_path(int fd) {
   set_names(s, loaded, stack, *process->mm);
   t->vcpu->regs() = load::initial_regs(abi, loaded.entry, stack.sp);
   process->mm->prefill_all();
+  join_cluster(s, *t);
   const std::uint64_t mask = s.config.mask;
   delete &s;  // closes the program and its interpreter
   set_guest_mask(*t, mask);
@@ -379,6 +414,8 @@ void prepare(Start& s) {
 int kvm_fd() { return g_kvm_fd; }
 int self_fd() { return g_self_fd; }
 
+void serve_remote() { migrate::remote_main(hpcvmm_on_stack); }
+
 int launch(LaunchRequest request) {
   auto* const s = new Start;
   s->config.options = request.options;
@@ -424,6 +461,7 @@ int launch(LaunchRequest request) {
 
 void continue_exec(int argc, char** argv, char** envp) {
   auto* const s = new Start;
+  s->executed = true;
   const int fd = argc > 1 ? std::atoi(argv[1]) : -1;
   std::string bytes;
   std::array<char, 4096> piece{};

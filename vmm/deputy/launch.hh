@@ -22,6 +22,9 @@ int launch(LaunchRequest request);
 /// The new image's half of execve: `argv` as execute() made it.  Does not return.
 [[noreturn]] void continue_exec(int argc, char** argv, char** envp);
 
+/// The remote of a process whose home is another node (vmm/migrate/remote.hh); an hpcd starts it.
+[[noreturn]] void serve_remote();
+
 /// The hidden descriptors of /dev/kvm (-1: none) and of this executable.
 int kvm_fd();
 int self_fd();

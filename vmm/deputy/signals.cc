@@ -14,6 +14,8 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/home.hh"
+#include "vmm/migrate/mobile.hh"
 
 namespace hpcvmm::deputy {
 namespace {
@@ -141,6 +143,10 @@ void on_host_signal(int signo, siginfo_t* info, void* context) {
     auto result = static_cast<std::uint64_t>(gregs[REG_RAX]);
     gregs[REG_RIP] = static_cast<greg_t>(leave_gate(rip, result));
     gregs[REG_RAX] = static_cast<greg_t>(result);
+    return;
+  }
+  if (migrate::is_kick(signo, *info)) {
+    if (t_self != nullptr && t_self->vcpu != nullptr) static_cast<migrate::MobileVcpu*>(t_self->vcpu)->on_kick();
     return;
   }
   if ((signo == SIGSEGV || signo == SIGBUS) && info->si_code > 0) {

@@ -41,6 +41,8 @@ struct Options {
   std::uint16_t gdb_port = 0;
   std::string gdb_path;
   std::uint32_t cpus = 0;  // 0: no limit
+  std::uint32_t home = 1;  // the node whose hpcd this process registers with, if there is one
+  std::uint32_t node = 0;  // the node it shall run on; 0: at home
   // What this host's engines can do (probe::EngineFacts), found out once for the whole tree.
   bool facts_known = false;
   std::uint8_t kvm_run[2] = {};  // probe::CodeRun by Abi

@@ -25,6 +25,9 @@ HostStack find_host_stack();
 /// Replaces the entries of `list` in [begin, end) by what /proc/self/maps says.
 void refresh_from_host(VmaList& list, std::uint64_t begin, std::uint64_t end);
 
+/// Where the host's mapping that contains `at` begins, by /proc/self/maps; 0: there is none.
+std::uint64_t host_mapping_begin(std::uint64_t at);
+
 /// mmap2(2) and mremap(2) through the 32-bit entry.  Return the address or -errno.  Need IA32 emulation in
 /// the host kernel, as IA32 guests do.
 std::int64_t compat_mmap2(std::uint32_t addr, std::uint32_t len, int prot, int flags, int fd,

@@ -63,7 +63,20 @@ void Mm::note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, 
   v.shared = (flags & MAP_TYPE) != MAP_PRIVATE && (flags & MAP_TYPE) != MAP_DROPPABLE;
   v.file = fd >= 0 && (flags & MAP_ANONYMOUS) == 0;
   v.grows_down = (flags & MAP_GROWSDOWN) != 0;
+  if (away_ != nullptr) away_->mapped(at, v);
   vmas_.insert(at, v);
+}
+
+void Mm::refresh_stack_locked(std::uint64_t begin) {
+  const std::uint64_t host = host_mapping_begin(begin);
+  if (host != 0 && host < begin) vmas_.grow_down(begin, host);
+}
+
+void Mm::made_anonymous_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) {
+  Vma v;
+  v.end = end;
+  v.prot = prot;
+  vmas_.insert(begin, v);
 }
 
 // NOLINTNEXTLINE(readability-function-size): mmap's six words and whose they are
@@ -87,7 +100,10 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
   }
   const LockGuard guard(lock_);
   const bool replaces = (flags & MAP_FIXED) != 0 && (flags & MAP_FIXED_NOREPLACE) == 0;
-  if (replaces && bytes != 0 && addr % kPageSize == 0) engine_->unmap(addr, addr + bytes);
+  if (replaces && bytes != 0 && addr % kPageSize == 0) {
+    engine_->unmap(addr, addr + bytes);
+    if (away_ != nullptr) away_->dropping(addr, addr + bytes, false);
+  }
   std::int64_t rc = 0;
   if (abi == Abi::Ia32) {
     // The 32-bit entry makes the kernel choose below 4 GiB, by the rules of a 32-bit task.
@@ -122,6 +138,7 @@ SysRet Mm::unmap(std::uint64_t addr, std::uint64_t len) {
   if (!allowed(addr, bytes)) return SysRet::fail(EINVAL);
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + bytes);
+  if (away_ != nullptr) away_->dropping(addr, addr + bytes, false);
   const std::int64_t rc = raw(SYS_munmap, addr, bytes);
   if (!is_error(rc)) vmas_.erase(addr, addr + bytes);
   return SysRet::raw(rc);
@@ -134,6 +151,8 @@ SysRet Mm::protect(std::uint64_t addr, std::uint64_t len, int prot) {
   if (addr + bytes < addr || !allowed(addr, bytes)) return SysRet::fail(ENOMEM);
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + bytes);
+  if (away_ != nullptr)
+    away_->protecting(addr, addr + bytes, static_cast<std::uint32_t>(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
   const std::int64_t rc = raw(SYS_mprotect, addr, bytes, static_cast<std::int64_t>(prot));
   if (!is_error(rc)) {
     std::uint64_t from = addr;
@@ -162,6 +181,10 @@ SysRet Mm::remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + old_bytes);
   if (fixed) engine_->unmap(new_addr, new_addr + new_bytes);
+  if (away_ != nullptr) {
+    away_->gathering(addr, addr + old_bytes);
+    if (fixed) away_->dropping(new_addr, new_addr + new_bytes, false);
+  }
   std::int64_t rc = 0;
   if (abi == Abi::Ia32) {
     rc = compat_mremap(static_cast<std::uint32_t>(addr), static_cast<std::uint32_t>(old_len),
@@ -177,12 +200,19 @@ SysRet Mm::remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64
   if (old_bytes != 0 && (flags & MREMAP_DONTUNMAP) == 0) vmas_.erase(addr, addr + old_bytes);
   moved.end = at + new_bytes;
   vmas_.insert(at, moved);
+  if (away_ != nullptr) away_->gathered(at, new_bytes, moved);
   return SysRet::raw(rc);
 }
 
 SysRet Mm::advise(std::uint64_t addr, std::uint64_t len, int advice) {
   if (!allowed(addr, page_up(len))) return SysRet::fail(ENOMEM);
   // Zapping advice needs no page-table edit: rights stay, and KVM follows the host's zap by itself.
+  const LockGuard guard(lock_);
+  if (away_ != nullptr && addr % kPageSize == 0) {
+    if (advice == MADV_DONTNEED) away_->dropping(addr, addr + page_up(len), true);
+    // The pages are not here, so there is nothing to free or to make huge.
+    if (advice == MADV_FREE) return SysRet::ok(0);
+  }
   return SysRet::raw(raw(SYS_madvise, addr, len, static_cast<std::int64_t>(advice)));
 }
 
@@ -207,6 +237,7 @@ SysRet Mm::brk(std::uint64_t addr) {
     engine_->prefill(old_end, new_end, PROT_READ | PROT_WRITE);
   } else if (new_end < old_end) {
     engine_->unmap(new_end, old_end);
+    if (away_ != nullptr) away_->dropping(new_end, old_end, false);
     if (is_error(raw(SYS_munmap, new_end, old_end - new_end))) return SysRet::ok(brk_);
     vmas_.erase(new_end, old_end);
   }
@@ -278,6 +309,22 @@ Touch Mm::stack_touch(std::uint64_t addr) {
   char byte = 0;
   if (!copy_in(&byte, addr, 1)) return Touch::MapErr;
   vmas_.grow_down(old_begin, page_down(addr));
+  if (away_ != nullptr) {
+    Vma grown = vmas_.find(addr)->second;
+    grown.end = old_begin;
+    away_->mapped(page_down(addr), grown);
+  }
+  return Touch::Retry;
+}
+
+Touch Mm::touch_copy(std::uint64_t addr, bool write, bool exec) {
+  const LockGuard guard(lock_);
+  const auto it = vmas_.find(addr);
+  if (it == vmas_.end()) return Touch::MapErr;
+  const Vma& v = it->second;
+  const bool ok = exec ? (v.prot & PROT_EXEC) != 0 : write ? (v.prot & PROT_WRITE) != 0 : v.prot != 0;
+  if (!ok) return Touch::AccErr;
+  if (!engine_->map_around(addr, it->first, v.end, v.prot)) return Touch::NoMemory;
   return Touch::Retry;
 }
 

@@ -9,6 +9,7 @@
 #include "hpcvmm/base/layout.hh"
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/lock.hh"
+#include "vmm/mem/pages_away.hh"
 #include "vmm/mem/vma.hh"
 #include "vmm/sys/row.hh"
 
@@ -52,6 +53,19 @@ class Mm {
   /// of file mappings, so that the guest's own #PF tells the address next time.
   void drop_file_translations();
 
+  /// As touch(), for a place where the window is a copy: no stack grows, no file ends here.
+  Touch touch_copy(std::uint64_t addr, bool write, bool exec);
+
+  /// The stack mapping at `begin` may have grown by itself (a guest of the direct engine, the kernel): takes the
+  /// host's word.  Under lock().
+  void refresh_stack_locked(std::uint64_t begin);
+  /// From now on `away` is told of changes; nullptr: nobody.  Under lock().
+  void set_away_locked(PagesAway* away) { away_ = away; }
+  /// The mapping at `begin` has become anonymous memory.  Under lock().
+  void made_anonymous_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
+  /// Where the accessible part of the file mapping that contains `addr` ends; at most `vma_end`.
+  static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
+
   /// Makes translations for what a new program touches first: its small mappings.
   void prefill_all();
   /// Records a mapping the host made by itself (initial stack, AIO ring).
@@ -67,11 +81,11 @@ class Mm {
   [[nodiscard]] bool allowed(std::uint64_t addr, std::uint64_t len) const;
   void note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, int fd);
   Touch stack_touch(std::uint64_t addr);
-  static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
 
   std::unique_ptr<engine::Engine> engine_;
   Lock lock_;
   VmaList vmas_;
+  PagesAway* away_ = nullptr;
   std::uint64_t brk_start_ = 0;
   std::uint64_t brk_ = 0;
 };

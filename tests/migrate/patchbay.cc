@@ -1,0 +1,332 @@
+// A patch bay in place of a cluster: one process that is the hpcd of every node, without a network between them.
+//
+// It speaks wire/local.hh with real deputies and remotes and copies records from ring to ring, so that moves can be
+// tested and taken apart without daemons, namespaces or privileges beyond the remote's own.
+//
+//   patchbay SOCKET HPC-VMM [--storm MS] [--rounds N]
+//
+// Commands on stdin: "move PID NODE" (1: home), "quit".  Every answer is a line on stdout.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hpcvmm/wire/ring.hh"
+
+namespace {
+
+using namespace hpcvmm::wire::local;
+
+constexpr std::uint64_t kRing = kRingBytes;
+
+struct Process {
+  int control = -1;
+  pid_t pid = 0;
+  bool remote = false;
+  bool registered = false;
+  Node where = 1;
+  void* memory = nullptr;
+  int wake_vmm = -1, wake_me = -1;
+  Consumer in[2];
+  Producer out[2];
+  // deputy: channel -> remote; remote: its deputy and the channel there
+  std::map<std::uint32_t, Process*> channels;
+  Process* deputy = nullptr;
+  std::uint32_t deputy_channel = 0;
+  std::uint64_t next_move_ms = 0;
+  bool moving = false;
+  unsigned step = 0;
+  bool gone = false;
+};
+
+std::vector<std::unique_ptr<Process>> g_processes;
+std::string g_vmm;
+unsigned g_storm_ms = 0;
+std::uint64_t g_moves = 0, g_failed = 0;
+
+std::uint64_t now_ms() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1000 + static_cast<std::uint64_t>(t.tv_nsec) / 1000000;
+}
+
+template <class T> void say_to(const Process& p, const T& message) {
+  static_cast<void>(!send(p.control, &message, sizeof message, MSG_NOSIGNAL));
+}
+
+void give_rings(Process& p) {
+  if (p.memory != nullptr) return;
+  const std::size_t each = ring_memory(kRing);
+  const int fd = memfd_create("rings", MFD_CLOEXEC);
+  if (ftruncate(fd, static_cast<off_t>(4 * each)) != 0) abort();
+  p.memory = mmap(nullptr, 4 * each, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  p.wake_vmm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  p.wake_me = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  auto* const base = static_cast<char*>(p.memory);
+  for (unsigned i = 0; i < 2; ++i) {
+    p.in[i] = Consumer(base + i * each, kRing);
+    p.out[i] = Producer(base + (i + 2) * each, kRing);
+  }
+  Attach a;
+  a.ring_bytes = kRing;
+  iovec io{&a, sizeof a};
+  int fds[3] = {fd, p.wake_vmm, p.wake_me};
+  alignas(cmsghdr) char extra[CMSG_SPACE(sizeof fds)] = {};
+  msghdr m{};
+  m.msg_iov = &io;
+  m.msg_iovlen = 1;
+  m.msg_control = extra;
+  m.msg_controllen = sizeof extra;
+  cmsghdr* c = CMSG_FIRSTHDR(&m);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(sizeof fds);
+  memcpy(CMSG_DATA(c), fds, sizeof fds);
+  static_cast<void>(!sendmsg(p.control, &m, MSG_NOSIGNAL));
+  close(fd);
+}
+
+Process& add(int control) {
+  g_processes.push_back(std::make_unique<Process>());
+  g_processes.back()->control = control;
+  return *g_processes.back();
+}
+
+void open_channel(Process& p, const Open& o) {
+  give_rings(p);
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) abort();
+  const pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(pair[1], 3);
+    close(4);
+    close(5);
+    execl(g_vmm.c_str(), "hpc-vmm", "remote", nullptr);
+    _exit(127);
+  }
+  close(pair[1]);
+  Process& r = add(pair[0]);
+  r.remote = true;
+  r.pid = child;
+  r.deputy = &p;
+  r.deputy_channel = o.channel;
+  p.channels[o.channel] = &r;
+}
+
+void end(Process& p) {
+  if (p.gone) return;
+  p.gone = true;
+  close(p.control);
+  if (p.remote) {
+    kill(p.pid, SIGKILL);
+    int status = 0;
+    waitpid(p.pid, &status, 0);
+    if (!p.deputy->gone && p.deputy->channels.count(p.deputy_channel) != 0) {
+      p.deputy->channels.erase(p.deputy_channel);
+      Closed c;
+      c.channel = p.deputy_channel;
+      snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)", static_cast<unsigned>(status));
+      say_to(*p.deputy, c);
+    }
+  } else {
+    for (auto& [channel, r] : p.channels) {
+      Process* const remote = r;
+      remote->deputy->channels.size();
+      end(*remote);
+    }
+  }
+  if (p.memory != nullptr) munmap(p.memory, 4 * ring_memory(kRing));
+  for (int fd : {p.wake_vmm, p.wake_me})
+    if (fd >= 0) close(fd);
+}
+
+void start_move(Process& p, Node node) {
+  static std::uint64_t request = 0;
+  Move m;
+  m.request = ++request;
+  m.node = node;
+  p.moving = true;
+  say_to(p, m);
+}
+
+void hear(Process& p) {
+  alignas(8) char room[kMaxMessage];
+  const ssize_t n = recv(p.control, room, sizeof room, MSG_DONTWAIT);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) return end(p);
+  Header h{};
+  memcpy(&h, room, sizeof h);
+  switch (h.type) {
+    case Type::Register: {
+      Register r;
+      memcpy(&r, room, sizeof r);
+      p.registered = true;
+      if (r.role == Role::Remote) {
+        give_rings(p);
+        Opened o;
+        o.channel = p.deputy_channel;
+        say_to(*p.deputy, o);
+        return;
+      }
+      p.pid = r.pid;
+      p.next_move_ms = now_ms() + g_storm_ms;
+      Welcome w;
+      w.node = 1;
+      say_to(p, w);
+      printf("registered %d %s\n", p.pid, r.comm);
+      return;
+    }
+    case Type::Open: {
+      Open o;
+      memcpy(&o, room, sizeof o);
+      return open_channel(p, o);
+    }
+    case Type::Close: {
+      Close c;
+      memcpy(&c, room, sizeof c);
+      const auto it = p.channels.find(c.channel);
+      if (it == p.channels.end()) return;
+      Process* const r = it->second;
+      p.channels.erase(it);
+      return end(*r);
+    }
+    case Type::MoveDone: {
+      MoveDone d;
+      memcpy(&d, room, sizeof d);
+      p.moving = false;
+      p.where = d.where;
+      p.next_move_ms = now_ms() + g_storm_ms;
+      ++(d.code == 0 ? g_moves : g_failed);
+      if (g_storm_ms == 0 || d.code != 0)
+        printf("moved %d code %d where %u downtime_us %llu total_us %llu pushed %llu faulted %llu zero %llu bytes %llu %s\n",
+               p.pid, d.code, d.where, static_cast<unsigned long long>(d.figures.downtime_us),
+               static_cast<unsigned long long>(d.figures.total_us), static_cast<unsigned long long>(d.figures.pages_pushed),
+               static_cast<unsigned long long>(d.figures.pages_faulted), static_cast<unsigned long long>(d.figures.pages_zero),
+               static_cast<unsigned long long>(d.figures.bytes), d.why);
+      return;
+    }
+    default: return;
+  }
+}
+
+bool relay(Process& from, unsigned stream) {
+  Consumer::View v;
+  bool any = false;
+  for (unsigned i = 0; i < 64 && from.in[stream].peek(v); ++i) {
+    Process* to = from.remote ? from.deputy : nullptr;
+    std::uint32_t channel = from.deputy_channel;
+    if (!from.remote) {
+      const auto it = from.channels.find(v.channel);
+      if (it != from.channels.end()) to = it->second;
+      channel = 1;
+    }
+    if (to != nullptr && !to->gone && to->memory != nullptr) {
+      std::byte* const room = to->out[stream].reserve(channel, v.bytes);
+      if (room == nullptr) break;
+      memcpy(room, v.data, v.bytes);
+      if (to->out[stream].publish()) {
+        const std::uint64_t one = 1;
+        static_cast<void>(!write(to->wake_vmm, &one, sizeof one));
+      }
+    }
+    from.in[stream].pop();
+    any = true;
+  }
+  return any;
+}
+
+void command() {
+  char line[256];
+  if (fgets(line, sizeof line, stdin) == nullptr) exit(0);
+  int pid = 0;
+  unsigned node = 0;
+  if (strncmp(line, "quit", 4) == 0) exit(0);
+  if (sscanf(line, "move %d %u", &pid, &node) != 2) return;
+  for (auto& p : g_processes)
+    if (!p->gone && !p->remote && p->pid == pid) return start_move(*p, node);
+  printf("no process %d\n", pid);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  g_vmm = argv[2];
+  bool input = true;
+  for (int i = 3; i + 1 < argc; i += 2)
+    if (strcmp(argv[i], "--storm") == 0) {
+      g_storm_ms = static_cast<unsigned>(atoi(argv[i + 1]));
+      input = false;
+    }
+  setvbuf(stdout, nullptr, _IOLBF, 0);
+  unlink(argv[1]);
+  const int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  snprintf(at.sun_path, sizeof at.sun_path, "%s", argv[1]);
+  if (bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 || listen(listener, 64) != 0) {
+    perror(argv[1]);
+    return 1;
+  }
+  bool stop = false;
+  static volatile bool* const stopping = &stop;
+  signal(SIGTERM, [](int) { *stopping = true; });
+  while (!*stopping) {
+    std::vector<pollfd> fds{{listener, POLLIN, 0}, {input ? 0 : -1, POLLIN, 0}};
+    bool busy = false;
+    for (std::size_t i = 0; i < g_processes.size(); ++i) {
+      Process& p = *g_processes[i];
+      if (p.gone || p.memory == nullptr) continue;
+      for (unsigned s = 0; s < 2; ++s) busy = relay(p, s) || busy;
+    }
+    for (auto& p : g_processes) {
+      if (p->gone) continue;
+      fds.push_back({p->control, POLLIN, 0});
+      if (p->memory == nullptr) continue;
+      fds.push_back({p->wake_me, POLLIN, 0});
+      if (!p->in[0].prepare_sleep() || !p->in[1].prepare_sleep()) busy = true;
+    }
+    poll(fds.data(), fds.size(), busy ? 0 : g_storm_ms != 0 ? 2 : 1000);
+    for (auto& p : g_processes) {
+      if (p->gone || p->memory == nullptr) continue;
+      std::uint64_t count = 0;
+      static_cast<void>(!read(p->wake_me, &count, sizeof count));
+      p->in[0].wake();
+      p->in[1].wake();
+    }
+    if (fds[0].revents != 0) {
+      const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) add(fd);
+    }
+    if (fds[1].revents != 0) command();
+    for (std::size_t i = 0; i < g_processes.size(); ++i)
+      if (!g_processes[i]->gone) hear(*g_processes[i]);
+    if (g_storm_ms != 0)
+      for (auto& p : g_processes) {
+        if (p->gone || p->remote || !p->registered || p->moving || now_ms() < p->next_move_ms) continue;
+        static constexpr Node kTour[] = {2, 3, 1, 2, 1};
+        start_move(*p, kTour[p->step++ % 5]);
+      }
+  }
+  printf("moves %llu failed %llu\n", static_cast<unsigned long long>(g_moves), static_cast<unsigned long long>(g_failed));
+  for (auto& p : g_processes)
+    if (!p->gone && p->remote) kill(p->pid, SIGKILL);
+  return 0;
+}

@@ -1,0 +1,22 @@
+#include "vmm/deputy/home.hh"
+
+#include <sys/syscall.h>
+
+#include "vmm/deputy/gate.hh"
+#include "vmm/deputy/host.hh"
+#include "vmm/migrate/host.hh"
+
+namespace hpcvmm::deputy {
+
+void set_migrate_hooks() {
+  migrate::HostHooks hooks;
+  hooks.hide_fd = hide_fd;
+  hooks.close_fd = close_hidden;
+  hooks.say = say;
+  hooks.thread_id = [] { return self().tid; };
+  // A vfork child is a process of its own on its parent's memory.
+  hooks.process_id = [] { return self().vfork_child ? self().tid : static_cast<int>(raw_call(SYS_getpid)); };
+  migrate::set_host_hooks(hooks);
+}
+
+}  // namespace hpcvmm::deputy

@@ -1,0 +1,32 @@
+// Who is told of changes to the window while some of its pages live on another node.
+#pragma once
+
+#include <cstdint>
+
+#include "vmm/mem/vma.hh"
+
+namespace hpcvmm::mem {
+
+/// Threads: all under the mm lock, on the task's thread, before or after the host call as the name says.  They may wait
+/// for the other node, never for a thread that needs the mm lock.
+class PagesAway {
+ public:
+  PagesAway() = default;
+  PagesAway(const PagesAway&) = delete;
+  PagesAway& operator=(const PagesAway&) = delete;
+  virtual ~PagesAway() = default;
+
+  /// Before: the mappings in [begin, end) go, or with `content_only` stay and read as zero.  Afterwards nobody
+  /// elsewhere can touch the range.
+  virtual void dropping(std::uint64_t begin, std::uint64_t end, bool content_only) = 0;
+  /// After: [begin, v.end) is new.  May change `v` (a writable private file mapping becomes anonymous memory).
+  virtual void mapped(std::uint64_t begin, Vma& v) = 0;
+  /// Before: rights in [begin, end) become `prot`.
+  virtual void protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) = 0;
+  /// Before: [begin, end) will be moved in this address space: its content comes here.
+  virtual void gathering(std::uint64_t begin, std::uint64_t end) = 0;
+  /// After: it is at `to` now, `bytes` long.
+  virtual void gathered(std::uint64_t to, std::uint64_t bytes, const Vma& v) = 0;
+};
+
+}  // namespace hpcvmm::mem

@@ -1,0 +1,264 @@
+#include "vmm/migrate/home.hh"
+
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "hpcvmm/abi/vdso.h"
+#include "vmm/mem/arena.hh"
+#include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/mobile.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+char g_kick_mark;  // NOLINT: its address tells our kicks from a guest's own signals
+
+void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
+
+}  // namespace
+
+const char* phase_name(Phase p) {
+  switch (p) {
+    case Phase::Home: return "home";
+    case Phase::Ask: return "ask";
+    case Phase::Switch: return "switch";
+    case Phase::Fill: return "fill";
+    case Phase::Away: return "away";
+    case Phase::Recall: return "recall";
+    case Phase::Drain: return "drain";
+  }
+  return "?";
+}
+
+void send_kick(int process, int thread) {
+  siginfo_t info{};
+  info.si_signo = kKickSignal;
+  info.si_code = SI_QUEUE;
+  info.si_value.sival_ptr = &g_kick_mark;
+  ::syscall(SYS_rt_tgsigqueueinfo, process, thread, kKickSignal, &info);
+}
+
+bool is_kick(int signo, const siginfo_t& info) {
+  return signo == kKickSignal && info.si_code == SI_QUEUE && info.si_value.sival_ptr == &g_kick_mark;
+}
+
+bool Home::send(Stream stream, std::initializer_list<Part> parts) {
+  for (const Part& p : parts) figures_.bytes += p.bytes;
+  return link_.send(channel_, stream, parts);
+}
+
+void Home::ring_bell(int fd) {
+  const std::uint64_t one = 1;
+  if (fd >= 0) static_cast<void>(!::write(fd, &one, sizeof one));
+}
+
+void Home::die(const char* why) {
+  host().say("hpc-vmm: pid %d: %s; ending it\n", static_cast<int>(::getpid()), why);
+  ::kill(::getpid(), SIGKILL);
+  for (;;) ::pause();
+}
+
+void Home::die_if_lost() {
+  if (lost_.load() != 0) die(lost_why_);
+}
+
+void Home::end_vcpu(std::uint32_t id) {
+  static_cast<void>(id);  // the remote's thread of this vCPU waits until the process ends or comes back
+}
+
+void Home::park() {
+  while (stopping()) futex_wait(&stop_, 1);
+}
+
+// --- mappings
+
+/// What the remote has to know of a mapping; file pages are told up to where the file ends now.
+void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const {
+  const auto add = [&](std::uint64_t from, std::uint64_t to, std::uint32_t prot, PageKind kind) {
+    if (from < to)
+      out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0});
+  };
+  if (v.file) {
+    std::uint64_t end = begin;
+    while (end < v.end) {
+      const std::uint64_t step = mem::Mm::file_end(end, v.end, v.prot);
+      if (step <= end) break;
+      const std::uint64_t last = std::min(v.end, (end / (std::uint64_t{2} << 20) + 1) * (std::uint64_t{2} << 20));
+      end = std::min(step, last);
+      if (end < last) break;
+    }
+    add(begin, end, v.prot, PageKind::Shared);
+    // Beyond the end of the file: every touch comes home, which knows how long the file is then.
+    add(end, v.end, 0, PageKind::Shared);
+    return;
+  }
+  const std::uint64_t table = who_.vdso_table;
+  if (table != 0 && begin <= table && table < v.end) {
+    add(begin, table, v.prot, PageKind::Held);
+    add(table, table + HPCVMM_VDSO_TABLE_BYTES, PROT_READ, PageKind::Table);
+    add(table + HPCVMM_VDSO_TABLE_BYTES, v.end, v.prot, PageKind::Held);
+    return;
+  }
+  add(begin, v.end, v.prot, PageKind::Held);
+}
+
+void Home::send_maps(const std::vector<MapEntry>& entries) {
+  for (std::size_t at = 0; at < entries.size(); at += kMapsPerMessage) {
+    const std::size_t n = std::min<std::size_t>(kMapsPerMessage, entries.size() - at);
+    Maps m{};
+    m.head.id = static_cast<std::uint32_t>(n);
+    send(Stream::Urgent, {{&m, sizeof m}, {&entries[at], n * sizeof entries[0]}});
+  }
+}
+
+// userfaultfd takes no private file mapping, so one that can be written becomes anonymous memory of the same content.
+void Home::make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end) {
+  const std::uint64_t bytes = file_end > begin ? file_end - begin : 0;
+  void* const copy = bytes != 0 ? mem::arena_map(bytes) : nullptr;
+  if (bytes != 0 && (copy == nullptr || !mem::copy_in(copy, begin, bytes))) die("no memory to take a file mapping along");
+  engine_.unmap(begin, end);
+  void* const at = ::mmap(pointer(begin), end - begin, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (at == MAP_FAILED || (bytes != 0 && !mem::copy_out(begin, copy, bytes)))
+    die("no memory to take a file mapping along");
+  ::mprotect(at, end - begin, static_cast<int>(prot));
+  if (copy != nullptr) mem::arena_unmap(copy, bytes);
+  mm_->made_anonymous_locked(begin, end, prot);
+}
+
+// --- mem::PagesAway, on a task's thread under the mm lock
+
+void Home::wait_ack(std::uint32_t id) {
+  for (;;) {
+    const std::uint32_t seen = acked_.load(std::memory_order_acquire);
+    if (static_cast<std::int32_t>(seen - id) >= 0) return;
+    die_if_lost();
+    futex_wait(&acked_, seen, 100'000);
+  }
+}
+
+void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
+  Drop d{};
+  {
+    const mem::LockGuard guard(lock_);
+    directory_.forget(begin, end);
+    if (!runs_away()) {
+      void_.push_back({begin, end});
+      return;
+    }
+    d.sequence = ++sequence_;
+  }
+  d.head.id = ++next_ack_;
+  d.head.flags = content_only ? kDropContent : 0;
+  d.begin = begin;
+  d.end = end;
+  send(Stream::Urgent, {{&d, sizeof d}});
+  wait_ack(d.head.id);
+}
+
+void Home::mapped(std::uint64_t begin, mem::Vma& v) {
+  if (!runs_away() || v.shared) return;
+  std::vector<MapEntry> entries;
+  if (v.file && (v.prot & PROT_WRITE) != 0) {
+    const std::uint64_t end = v.end;
+    describe(begin, v, entries);
+    make_anonymous(begin, end, v.prot, entries.front().end);
+    v.file = false;
+    entries.clear();
+    describe(begin, v, entries);
+    const mem::LockGuard guard(lock_);
+    for (std::uint64_t p = begin; p < end; p += kPageSize) directory_.set_home(p);
+  } else {
+    describe(begin, v, entries);
+    for (MapEntry& e : entries)
+      if (e.kind == PageKind::Held) e.kind = PageKind::Fresh;
+  }
+  if (!v.file)
+    if (auto ok = uffd_.watch(begin, v.end); !ok) die("userfaultfd refuses a new mapping");
+  send_maps(entries);
+}
+
+void Home::protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) {
+  if (!runs_away()) return;
+  std::vector<std::pair<std::uint64_t, mem::Vma>> files;
+  if ((prot & PROT_WRITE) != 0)
+    for (const auto& [from, v] : mm_->vmas_locked())
+      if (v.file && !v.shared && from < end && v.end > begin) files.emplace_back(from, v);
+  for (auto& [from, v] : files) {
+    dropping(from, v.end, false);
+    mem::Vma writable = v;
+    writable.prot |= PROT_WRITE;
+    mapped(from, writable);
+  }
+  Protect p{};
+  p.head.id = ++next_ack_;
+  p.begin = begin;
+  p.end = end;
+  p.prot = prot;
+  send(Stream::Urgent, {{&p, sizeof p}});
+  wait_ack(p.head.id);
+}
+
+void Home::gathering(std::uint64_t begin, std::uint64_t end) {
+  std::vector<std::uint8_t> here((end - begin) / kPageSize);
+  pages_present(begin, here);
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    const std::uint64_t page = begin + i * kPageSize;
+    if (here[i] != 0) continue;
+    bool ask = false;
+    {
+      const mem::LockGuard guard(lock_);
+      switch (directory_.where(page)) {
+        case Whereabouts::Stash: {
+          const std::uint64_t copy = directory_.give(page);
+          directory_.set_home(page);
+          uffd_.copy(page, pointer(copy));
+          break;
+        }
+        case Whereabouts::Home: break;
+        case Whereabouts::OnItsWay:
+        case Whereabouts::Away: ask = pending_.insert(page).second;
+      }
+    }
+    if (!ask) continue;
+    PageAsk take{{Msg::Take}, page};
+    send(Stream::Urgent, {{&take, sizeof take}});
+  }
+  const auto waits = [&] {
+    const mem::LockGuard guard(lock_);
+    return std::any_of(pending_.begin(), pending_.end(),
+                       [&](std::uint64_t p) { return p >= begin && p < end; });
+  };
+  for (;;) {
+    const std::uint32_t news = pending_news_.load();
+    if (!waits()) break;
+    die_if_lost();
+    futex_wait(&pending_news_, news, 100'000);
+  }
+  if (runs_away()) dropping(begin, end, false);
+}
+
+void Home::gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) {
+  if (!runs_away()) return;
+  std::vector<MapEntry> entries;
+  mem::Vma there = v;
+  there.end = to + bytes;
+  describe(to, there, entries);
+  {
+    const mem::LockGuard guard(lock_);
+    if (!v.file)
+      for (std::uint64_t p = to; p < to + bytes; p += kPageSize) directory_.set_home(p);
+  }
+  if (!v.file)
+    if (auto ok = uffd_.watch(to, to + bytes); !ok) die("userfaultfd refuses a moved mapping");
+  send_maps(entries);
+}
+
+}  // namespace hpcvmm::migrate

@@ -1,0 +1,211 @@
+// The deputy's side of a journey: it decides where its process runs, keeps the directory of pages, serves the remote.
+//
+// Two threads besides the guest's: the mover carries moves out, one at a time, and listens to hpcd; the pager serves
+// page faults (userfaultfd) and what the remote sends, and takes no lock that a thread waiting for a page can hold.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "vmm/engine/engine.hh"
+#include "vmm/mem/mm.hh"
+#include "vmm/migrate/directory.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/link.hh"
+#include "vmm/migrate/pages.hh"
+#include "vmm/migrate/wire.hh"
+
+namespace hpcvmm::migrate {
+
+class MobileEngine;
+class MobileVcpu;
+
+/// Where a move is.  README.md has the drawing, with what a failure does in each phase.
+enum class Phase : std::uint32_t {
+  Home,    // runs here; nothing is watched
+  Ask,     // runs here; the channel is being opened, the remote looks at what comes
+  Switch,  // stopped; the state is on its way
+  Fill,    // runs there; pages of the stash are being sent
+  Away,    // runs there
+  Recall,  // stopped; the state comes back
+  Drain,   // runs here; the remote sends the pages it has
+};
+const char* phase_name(Phase p);
+
+/// What hpcd and the remote have to know of the process.
+struct Identity {
+  std::string socket;  ///< path of hpcd's socket; empty: no cluster
+  std::uint32_t node = 0;       ///< where it wants to run; 0: here
+  bool ia32 = false;
+  std::uint64_t vdso_table = 0;  ///< guest address; 0: none
+  std::string comm, exe;
+  bool same_process = false;  ///< after an exec
+};
+
+class Home final : public mem::PagesAway {
+ public:
+  explicit Home(MobileEngine& engine) : engine_(engine) {}
+  Home(const Home&) = delete;
+  Home& operator=(const Home&) = delete;
+  ~Home() override = default;
+
+  /// Registers with hpcd and starts the mover.  Once, after the program has been loaded.  Errors: as Link::connect;
+  /// without an hpcd the process simply stays where it is.
+  Status start(mem::Mm& mm, const Identity& who);
+  /// Waits until the process has gone to the node it should start on.  An error names why it is still here.
+  bool start_there(std::string& why);
+  /// In the child of fork, instead of a constructor: what stays true there.
+  void inherit(Home& parent);
+  /// In the child of fork, when it can run: registers anew.
+  void start_child();
+
+  /// Before something that can only be done with every page at home (fork, shared memory): brings the process home and
+  /// keeps it there until let_go().  Any guest thread outside run(), with no lock.
+  void hold_at_home();
+  void let_go();
+
+  /// The node it is to run on, 0: here.
+  [[nodiscard]] std::uint32_t wanted() const { return wanted_.load(); }
+
+  // For MobileVcpu.
+  [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
+  void park();
+  [[nodiscard]] bool runs_away() const { return runs_away_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::uint32_t fp_bytes() const { return fp_bytes_; }
+  bool send(Stream stream, std::initializer_list<Part> parts);
+  /// Ends this process as if killed, with a message, when its remote is gone.
+  void die_if_lost();
+  void end_vcpu(std::uint32_t id);
+  /// A guest thread is about to run here: the first one after a move ends the downtime.
+  void note_entry() {
+    if (note_entry_.load(std::memory_order_relaxed) && note_entry_.exchange(false)) began_us_ = now_us();
+  }
+  /// While a mover's own wait lasts: hears hpcd when it is the mover who waits.
+  void tick();
+
+  // mem::PagesAway
+  void dropping(std::uint64_t begin, std::uint64_t end, bool content_only) override;
+  void mapped(std::uint64_t begin, mem::Vma& v) override;
+  void protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) override;
+  void gathering(std::uint64_t begin, std::uint64_t end) override;
+  void gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) override;
+
+ private:
+  struct Range {
+    std::uint64_t begin, end;
+  };
+
+  // mover.cc
+  static void* mover_main(void* self);
+  void mover();
+  bool hear(int timeout_ms);
+  void hear_message(const void* message, std::size_t bytes, int (&fds)[3]);
+  void go(std::uint32_t node, wire::local::Mode mode, std::uint64_t request);
+  int go_out(std::uint32_t node, std::string& why);
+  int open_channel(std::uint32_t node, std::string& why);
+  int come_back(std::string& why);
+  const char* cannot_move_locked() const;
+  void report(const char* cantmove);
+  void stop_all();
+  void release_all();
+  int leave_locked(std::string& why);
+  void push_stash();
+  void push_range(Directory::Stash& s);
+  void push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data, unsigned with_data);
+  void set_phase(Phase p);
+  bool wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t until_not, std::uint64_t limit_ms);
+  void close_channel();
+  void poke() { ring_bell(poke_); }
+  [[noreturn]] void die(const char* why);
+  void refuse(std::uint64_t request, int code, const std::string& why);
+  std::uint64_t stash_address(std::uint64_t begin, std::uint64_t bytes);
+  bool stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
+  void unstash();
+  static void ring_bell(int fd);
+
+  // pager.cc
+  static void* pager_main(void* self);
+  void pager();
+  void on_record(const wire::local::Consumer::View& v, Stream stream);
+  void on_fault(const Uffd::Fault& f);
+  void on_wanted(std::uint64_t page, bool shared);
+  void on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit);
+  void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
+  void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data);
+  void on_left(const std::byte* data, std::size_t bytes);
+  MobileVcpu* find_vcpu(std::uint32_t id);
+
+  // home.cc
+  void send_map(std::uint64_t begin, const mem::Vma& v, PageKind kind);
+  void make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end);
+  void wait_ack(std::uint32_t id);
+  void send_maps(const std::vector<MapEntry>& entries);
+  void describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const;
+
+  MobileEngine& engine_;
+  mem::Mm* mm_ = nullptr;
+  Identity who_;
+  Link link_;
+  Uffd uffd_;
+  std::atomic<bool> started_{false};
+  std::atomic<bool> note_entry_{false};
+  std::atomic<int> mover_tid_{0};
+  bool pager_runs_ = false;
+  int poke_ = -1;        // eventfd: the mover has something to do
+  int pager_poke_ = -1;  // eventfd: the pager shall look at phase_ and close_uffd_
+  std::atomic<std::uint32_t> close_uffd_{0};
+  std::vector<Uffd::Fault> deferred_;  // the pager's: faults in a phase that will be over soon
+  std::uint32_t own_node_ = 0;
+
+  std::atomic<std::uint32_t> phase_{0};
+  std::atomic<std::uint32_t> stop_{0};
+  std::atomic<bool> runs_away_{false};
+  std::atomic<std::uint32_t> lost_{0};
+  char lost_why_[192] = {};
+  std::atomic<std::uint32_t> hold_{0};       // guests that need everything here
+  std::atomic<std::uint32_t> wanted_{0};     // node it should run on; 0: here
+  std::atomic<std::uint32_t> where_{0};      // node it runs on; 0: here
+  std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
+  std::string start_why_;
+  std::uint64_t request_ = 0;  // Move's number that waits for MoveDone
+  bool asked_ = false;         // there is one
+  wire::local::Mode mode_ = wire::local::Mode::Hybrid;
+
+  std::uint32_t channel_ = 0, next_channel_ = 1;
+  std::uint32_t fp_bytes_ = 0;
+  std::uint64_t epoch_ = 0;
+  std::uint32_t migrations_ = 0;
+  std::uint64_t remote_cpu_us_ = 0, remote_cpu_before_us_ = 0;
+  std::atomic<std::uint32_t> opened_{0};  // 1 waiting, 2 there, 3 refused
+  std::atomic<std::uint32_t> ready_{0};   // the same for Ready
+  std::int32_t refused_ = 0;
+  char refused_why_[128] = {};
+  std::atomic<std::uint32_t> acked_{0};
+  std::atomic<std::uint32_t> drained_{0};
+  std::atomic<std::uint64_t> left_stack_{0};  // Leaving: where the remote's stack mapping begins; 0: not yet heard
+  std::atomic<std::uint64_t> began_us_{0};  // when the remote said that guest code runs
+  std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
+  std::atomic<std::uint32_t> credit_news_{0};
+  std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told
+  wire::local::MoveFigures figures_{};
+
+  mem::Lock lock_;  // what follows; the innermost of all locks
+  Directory directory_;
+  std::unordered_set<std::uint64_t> pending_;  // pages asked for
+  std::atomic<std::uint32_t> pending_news_{0};
+  std::vector<Range> void_;      // Drain: what comes for these is not wanted any more
+  std::uint64_t stash_cursor_ = 0;  // the mover's
+  std::uint64_t sequence_ = 0;   // Drops sent
+  std::uint32_t next_ack_ = 0;   // under the mm lock
+};
+
+/// Interrupts a thread that is inside MobileVcpu::run(), for its on_kick().  is_kick() knows the signal again.
+inline constexpr int kKickSignal = SIGTRAP;
+void send_kick(int process, int thread);
+bool is_kick(int signo, const siginfo_t& info);
+
+}  // namespace hpcvmm::migrate

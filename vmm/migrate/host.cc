@@ -1,0 +1,76 @@
+#include "vmm/migrate/host.hh"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <csignal>
+
+#include "vmm/mem/arena.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+HostHooks g_hooks;  // NOLINT: set once at start
+
+// NOLINTNEXTLINE(readability-function-size): a call's number and its words
+std::int64_t raw(long nr, std::uint64_t a, std::uint64_t b, std::uint64_t c = 0, std::uint64_t d = 0) {
+  std::int64_t rc = nr;
+  register std::uint64_t r10 asm("r10") = d;
+  asm volatile("syscall" : "+a"(rc) : "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+  return rc;
+}
+template <class T> std::uint64_t word(T* p) { return reinterpret_cast<std::uint64_t>(p); }
+
+std::uint64_t clock_us(int clock) {
+  timespec t{};
+  raw(SYS_clock_gettime, static_cast<std::uint64_t>(clock), word(&t));
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(t.tv_nsec) / 1000;
+}
+timespec span_of(std::uint64_t us) {
+  return {static_cast<time_t>(us / 1'000'000), static_cast<long>(us % 1'000'000 * 1000)};
+}
+
+}  // namespace
+
+void set_host_hooks(const HostHooks& hooks) { g_hooks = hooks; }
+const HostHooks& host() { return g_hooks; }
+
+std::uint64_t now_us() { return clock_us(CLOCK_MONOTONIC); }
+std::uint64_t process_cpu_us() { return clock_us(CLOCK_PROCESS_CPUTIME_ID); }
+
+void sleep_us(std::uint64_t us) {
+  const timespec t = span_of(us);
+  raw(SYS_nanosleep, word(&t), 0);
+}
+
+void futex_wait(const void* at, std::uint32_t value, std::uint64_t us) {
+  const timespec t = span_of(us);
+  raw(SYS_futex, word(at), FUTEX_WAIT_PRIVATE, value, us == 0 ? 0 : word(&t));
+}
+void futex_wake(const void* at, int count) {
+  raw(SYS_futex, word(at), FUTEX_WAKE_PRIVATE, static_cast<std::uint64_t>(count));
+}
+
+bool start_thread(void* (*main)(void*), void* arg, const char* name) {
+  constexpr std::size_t kStack = std::size_t{128} << 10;
+  void* const stack = mem::arena_map(kStack);
+  if (stack == nullptr) return false;
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setstack(&attr, stack, kStack);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  pthread_t thread{};
+  const int rc = ::pthread_create(&thread, &attr, main, arg);
+  pthread_attr_destroy(&attr);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (rc == 0) ::pthread_setname_np(thread, name);
+  return rc == 0;
+}
+
+}  // namespace hpcvmm::migrate

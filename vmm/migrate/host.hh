@@ -1,0 +1,34 @@
+// What this folder needs of the process it runs in: a deputy or a remote.
+#pragma once
+
+#include <cstdint>
+
+namespace hpcvmm::migrate {
+
+struct HostHooks {
+  /// Puts a descriptor out of the guest's reach and keeps `owner` informed of its number.
+  int (*hide_fd)(int fd, int* owner) = nullptr;
+  void (*close_fd)(int fd) = nullptr;
+  void (*say)(const char* format, ...) __attribute__((format(printf, 1, 2))) = nullptr;
+  /// Kernel ids of the calling thread and of the process that a signal to it must name.
+  int (*thread_id)() = nullptr;
+  int (*process_id)() = nullptr;
+};
+
+/// Set once, before anything else here is used.
+void set_host_hooks(const HostHooks& hooks);
+const HostHooks& host();
+
+/// Microseconds of CLOCK_MONOTONIC, by system call: the vDSO may have been moved.
+std::uint64_t now_us();
+void sleep_us(std::uint64_t us);
+/// FUTEX_WAIT / FUTEX_WAKE (private) without touching errno.  `us` 0: no limit.
+void futex_wait(const void* word, std::uint32_t value, std::uint64_t us = 0);
+void futex_wake(const void* word, int count = 1);
+/// CPU time of this whole process, microseconds.
+std::uint64_t process_cpu_us();
+
+/// A detached thread of the VMM's own, with every signal blocked and its stack in the arena.
+bool start_thread(void* (*main)(void*), void* arg, const char* name);
+
+}  // namespace hpcvmm::migrate

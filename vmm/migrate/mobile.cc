@@ -1,0 +1,239 @@
+#include "vmm/migrate/mobile.hh"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "vmm/migrate/home.hh"
+#include "vmm/migrate/host.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+// mail_: what the thread inside run_away() or fetch_fp() waits for.
+constexpr std::uint32_t kAnswer = 1;    // left_ is there
+constexpr std::uint32_t kStop = 2;      // request_stop()
+constexpr std::uint32_t kFpAnswer = 4;  // fp_ is there
+constexpr std::uint32_t kLook = 8;      // something else has changed
+
+// inside_
+constexpr std::uint32_t kOutside = 0;
+constexpr std::uint32_t kInside = 1;
+constexpr std::uint32_t kKicked = 2;  // inside, and a kick is on its way
+
+}  // namespace
+
+engine::Exit MobileVcpu::run() {
+  if (const int tid = host().thread_id(); tid != tid_) {
+    tid_ = tid;
+    pid_ = host().process_id();
+  }
+  for (;;) {
+    inside_.store(kInside, std::memory_order_seq_cst);
+    if (!home_->stopping()) break;
+    leave_guest();
+    home_->park();
+  }
+  home_->note_entry();
+  const engine::Exit e = away_.load(std::memory_order_acquire) ? run_away() : local_->run();
+  leave_guest();
+  return e;
+}
+
+/// A kick that is on its way must not strike in a host call later: it is waited for.
+void MobileVcpu::leave_guest() {
+  if (inside_.exchange(kOutside, std::memory_order_seq_cst) != kKicked) return;
+  while (kick_seen_.load(std::memory_order_acquire) == 0) ::sched_yield();
+  kick_seen_.store(0, std::memory_order_relaxed);
+}
+
+void MobileVcpu::on_kick() {
+  kick_seen_.store(1, std::memory_order_release);
+  request_stop();
+}
+
+bool MobileVcpu::kick_out() {
+  std::uint32_t seen = kInside;
+  if (inside_.compare_exchange_strong(seen, kKicked)) {
+    send_kick(pid_, tid_);
+    return false;
+  }
+  return seen == kOutside;
+}
+
+void MobileVcpu::request_stop() {
+  local_->request_stop();
+  mail_.fetch_or(kStop, std::memory_order_seq_cst);
+}
+
+void MobileVcpu::wake() {
+  mail_.fetch_or(kLook, std::memory_order_seq_cst);
+  futex_wake(&mail_, 8);
+}
+
+void MobileVcpu::send_run() {
+  Run run{};
+  run.head.id = id_;
+  run.regs = local_->regs();
+  std::uint64_t tls[kTlsCount];
+  Part tls_part{tls, 0};
+  Part fp_part{fp_.area.data(), 0};
+  const mem::LockGuard guard(fp_lock_);
+  if (tls_dirty_) {
+    run.head.flags |= kHasTls;
+    for (unsigned i = 0; i < kTlsCount; ++i) tls[i] = local_->get_tls(i);
+    tls_part.bytes = sizeof tls;
+  }
+  if (fp_dirty_) {
+    run.head.flags |= kHasFp;
+    fp_part.bytes = home_->fp_bytes();
+  }
+  tls_dirty_ = false;
+  fp_dirty_ = fp_known_ = false;
+  home_->send(Stream::Urgent, {{&run, sizeof run}, tls_part, fp_part});
+}
+
+engine::Exit MobileVcpu::run_away() {
+  send_run();
+  bool kicked = false;
+  for (;;) {
+    const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);
+    if ((mail & kAnswer) != 0) break;
+    home_->die_if_lost();
+    if ((mail & kStop) != 0 && !kicked) {
+      kicked = true;
+      const Head kick{Msg::Kick, 0, id_};
+      home_->send(Stream::Urgent, {{&kick, sizeof kick}});
+      continue;
+    }
+    futex_wait(&mail_, mail);
+  }
+  mail_.store(0, std::memory_order_seq_cst);
+  local_->regs() = left_.regs;
+  engine::Exit e;
+  e.kind = static_cast<engine::ExitKind>(left_.kind);
+  e.vector = left_.vector;
+  e.error_code = left_.error_code;
+  e.fault_address = left_.fault_address;
+  e.host_info = left_.host_info;
+  if (e.kind == engine::ExitKind::Broken) e.detail = "the vCPU on the other node cannot go on";
+  return e;
+}
+
+void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
+  if (bytes > fp_.area.size()) return;
+  std::memcpy(fp_.area.data(), fp, bytes);
+  fp_.bytes = bytes;
+  fp_known_ = true;
+}
+
+/// By the pager, while the thread that wants it waits: holding fp_lock_ (fetch) or inside run_away().
+void MobileVcpu::answered(const Left& left, const std::byte* fp, std::uint32_t fp_bytes) {
+  left_ = left;
+  if (fp != nullptr) take_fp(fp, fp_bytes);
+  mail_.fetch_or(kAnswer, std::memory_order_seq_cst);
+  futex_wake(&mail_, 8);
+}
+
+void MobileVcpu::answered_fp(const std::byte* fp, std::uint32_t fp_bytes) {
+  take_fp(fp, fp_bytes);
+  mail_.fetch_or(kFpAnswer, std::memory_order_seq_cst);
+  futex_wake(&mail_, 8);
+}
+
+void MobileVcpu::fetch_fp_locked() {
+  const Head ask{Msg::GetFp, 0, id_};
+  home_->send(Stream::Urgent, {{&ask, sizeof ask}});
+  for (;;) {
+    const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);
+    if ((mail & kFpAnswer) != 0) break;
+    home_->tick();
+    futex_wait(&mail_, mail, 50'000);
+  }
+  mail_.fetch_and(~kFpAnswer, std::memory_order_seq_cst);
+}
+
+void MobileVcpu::get_fp(FpState& out) {
+  const mem::LockGuard guard(fp_lock_);
+  if (!away_) return local_->get_fp(out);
+  if (!fp_known_) fetch_fp_locked();
+  out = fp_;
+}
+
+void MobileVcpu::set_fp(const FpState& in) {
+  const mem::LockGuard guard(fp_lock_);
+  if (!away_) return local_->set_fp(in);
+  fp_ = in;
+  fp_known_ = fp_dirty_ = true;
+}
+
+void MobileVcpu::set_tls(unsigned index, std::uint64_t descriptor) {
+  local_->set_tls(index, descriptor);
+  tls_dirty_ = true;
+}
+
+void MobileVcpu::depart() {
+  const mem::LockGuard guard(fp_lock_);
+  local_->get_fp(fp_);
+  tls_dirty_ = true;
+  fp_known_ = fp_dirty_ = true;
+  away_ = true;
+}
+
+void MobileVcpu::arrive() {
+  const mem::LockGuard guard(fp_lock_);
+  if (!fp_known_) fetch_fp_locked();
+  local_->set_fp(fp_);
+  fp_known_ = fp_dirty_ = false;
+  away_ = false;
+}
+
+MobileEngine::MobileEngine(std::unique_ptr<engine::Engine> inner)
+    : inner_(std::move(inner)), home_(std::make_unique<Home>(*this)) {}
+
+MobileEngine::~MobileEngine() = default;
+
+Result<std::unique_ptr<engine::Vcpu>> MobileEngine::make_vcpu() {
+  HPCVMM_TRY(std::unique_ptr<engine::Vcpu> local, inner_->make_vcpu());
+  auto v = std::make_unique<MobileVcpu>(*home_, std::move(local), next_id_++);
+  if (home_->runs_away()) v->depart();
+  const mem::LockGuard guard(registry_);
+  vcpus_.push_back(v.get());
+  return std::unique_ptr<engine::Vcpu>(std::move(v));
+}
+
+void MobileEngine::recycle(std::unique_ptr<engine::Vcpu> vcpu) {
+  auto* const v = static_cast<MobileVcpu*>(vcpu.get());
+  {
+    const mem::LockGuard guard(registry_);
+    std::erase(vcpus_, v);
+  }
+  if (home_->runs_away()) home_->end_vcpu(v->id());
+  inner_->recycle(v->release());
+}
+
+MobileVcpu* MobileEngine::find(std::uint32_t id) {
+  const mem::LockGuard guard(registry_);
+  for (MobileVcpu* v : vcpus_)
+    if (v->id() == id) return v;
+  return nullptr;
+}
+
+void MobileEngine::before_fork(engine::Vcpu& self) { inner_->before_fork(static_cast<MobileVcpu&>(self).local()); }
+
+Status MobileEngine::after_fork(engine::Vcpu& self) {
+  auto& kept = static_cast<MobileVcpu&>(self);
+  vcpus_ = {&kept};
+  new (&registry_) mem::Lock;  // the pager may have held it
+  // The parent's threads do not exist here; what they held is left as it is.
+  auto fresh = std::make_unique<Home>(*this);
+  fresh->inherit(*home_);
+  static_cast<void>(home_.release());
+  home_ = std::move(fresh);
+  kept.belong_to(*home_);
+  return inner_->after_fork(kept.local());
+}
+
+}  // namespace hpcvmm::migrate

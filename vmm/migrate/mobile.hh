@@ -1,0 +1,103 @@
+// A vCPU and an engine that can be somewhere else: at home they pass everything on, away they speak for the remote's.
+//
+// The registers of a stopped vCPU are always those of the local one, so that whoever holds a reference to regs() need
+// not know where the process is.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "vmm/engine/engine.hh"
+#include "vmm/mem/lock.hh"
+#include "vmm/migrate/wire.hh"
+
+namespace hpcvmm::migrate {
+
+class Home;
+
+class MobileVcpu final : public engine::Vcpu {
+ public:
+  MobileVcpu(Home& home, std::unique_ptr<engine::Vcpu> local, std::uint32_t id)
+      : home_(&home), local_(std::move(local)), id_(id) {}
+
+  GuestRegs& regs() override { return local_->regs(); }
+  engine::Exit run() override;
+  void request_stop() override;
+  void get_fp(FpState& out) override;
+  void set_fp(const FpState& in) override;
+  void set_tls(unsigned index, std::uint64_t descriptor) override;
+  [[nodiscard]] std::uint64_t get_tls(unsigned index) const override { return local_->get_tls(index); }
+
+  [[nodiscard]] std::uint32_t id() const { return id_; }
+  engine::Vcpu& local() { return *local_; }
+  std::unique_ptr<engine::Vcpu> release() { return std::move(local_); }
+  void belong_to(Home& home) { home_ = &home; }
+
+  /// From the signal handler of the thread inside run().
+  void on_kick();
+  /// Makes the thread inside run(), if there is one, leave it.  True: nobody is inside.
+  bool kick_out();
+  /// All vCPUs are stopped: run() will be somewhere else from now on.
+  void depart();
+  void arrive();
+  /// The pager has an answer of the remote's.
+  void answered(const Left& left, const std::byte* fp, std::uint32_t fp_bytes);
+  void answered_fp(const std::byte* fp, std::uint32_t fp_bytes);
+  void wake();
+
+ private:
+  engine::Exit run_away();
+  void send_run();
+  void leave_guest();
+  void fetch_fp_locked();
+  void take_fp(const std::byte* fp, std::uint32_t bytes);
+
+  Home* home_;
+  std::unique_ptr<engine::Vcpu> local_;
+  const std::uint32_t id_;
+  int tid_ = 0, pid_ = 0;  // of the thread inside run(); written before inside_
+  std::atomic<std::uint32_t> inside_{0};
+  std::atomic<std::uint32_t> kick_seen_{0};
+  std::atomic<std::uint32_t> mail_{0};
+  Left left_{};
+  std::atomic<bool> tls_dirty_{false};
+  std::atomic<bool> away_{false};
+  mem::Lock fp_lock_;  // what follows, and away_'s changes
+  FpState fp_;
+  bool fp_known_ = false, fp_dirty_ = false;
+};
+
+class MobileEngine final : public engine::Engine {
+ public:
+  explicit MobileEngine(std::unique_ptr<engine::Engine> inner);
+  ~MobileEngine() override;
+
+  [[nodiscard]] engine::Kind kind() const override { return inner_->kind(); }
+  Result<std::unique_ptr<engine::Vcpu>> make_vcpu() override;
+  void recycle(std::unique_ptr<engine::Vcpu> vcpu) override;
+  void unmap(std::uint64_t begin, std::uint64_t end) override { inner_->unmap(begin, end); }
+  Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, engine::Prot prot) override {
+    return inner_->map_around(address, begin, end, prot);
+  }
+  void prefill(std::uint64_t begin, std::uint64_t end, engine::Prot prot) override {
+    inner_->prefill(begin, end, prot);
+  }
+  void before_fork(engine::Vcpu& self) override;
+  Status after_fork(engine::Vcpu& self) override;
+
+  Home& home() { return *home_; }
+  /// The vCPUs that exist.  Under the mm lock.
+  [[nodiscard]] const std::vector<MobileVcpu*>& vcpus() const { return vcpus_; }
+  /// nullptr: none of that number.  Any thread.
+  MobileVcpu* find(std::uint32_t id);
+
+ private:
+  std::unique_ptr<engine::Engine> inner_;
+  std::unique_ptr<Home> home_;
+  mem::Lock registry_;  // vcpus_, which only changes under the mm lock as well
+  std::vector<MobileVcpu*> vcpus_;
+  std::uint32_t next_id_ = 1;
+};
+
+}  // namespace hpcvmm::migrate

@@ -1,0 +1,263 @@
+// The pager: page faults at home, and everything the remote sends.
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/home.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/mobile.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+using wire::local::Consumer;
+
+void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
+
+template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
+  if (bytes < sizeof out) return false;
+  std::memcpy(&out, data, sizeof out);
+  return true;
+}
+
+/// Pages given beside one that was asked for: what lies behind it is likely to be wanted next.
+constexpr unsigned kCluster = 8;
+
+}  // namespace
+
+void* Home::pager_main(void* self) {
+  static_cast<Home*>(self)->pager();
+  return nullptr;
+}
+
+void Home::pager() {
+  for (;;) {
+    bool busy = false;
+    Consumer::View v;
+    while (link_.receive(Stream::Urgent, v)) {
+      on_record(v, Stream::Urgent);
+      link_.pop(Stream::Urgent);
+      busy = true;
+    }
+    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+      on_record(v, Stream::Bulk);
+      link_.pop(Stream::Bulk);
+      busy = true;
+    }
+    Uffd::Fault f;
+    while (uffd_.fd() >= 0 && uffd_.next(f)) {
+      on_fault(f);
+      busy = true;
+    }
+    if (busy) continue;
+    const auto phase = static_cast<Phase>(phase_.load());
+    if (!deferred_.empty() && phase != Phase::Switch && phase != Phase::Recall) {
+      const std::vector<Uffd::Fault> again = std::move(deferred_);
+      deferred_.clear();
+      for (const Uffd::Fault& d : again) on_fault(d);
+      continue;
+    }
+    if (close_uffd_.load() == 1) {
+      uffd_.close();
+      close_uffd_.store(0);
+      futex_wake(&close_uffd_);
+    }
+    if (!link_.prepare_sleep()) continue;
+    pollfd p[3] = {{link_.wake_fd(), POLLIN, 0}, {pager_poke_, POLLIN, 0}, {uffd_.fd(), POLLIN, 0}};
+    ::poll(p, 3, -1);
+    link_.woken();
+    std::uint64_t count = 0;
+    if (p[1].revents != 0) static_cast<void>(!::read(pager_poke_, &count, sizeof count));
+  }
+}
+
+MobileVcpu* Home::find_vcpu(std::uint32_t id) { return engine_.find(id); }
+
+void Home::on_record(const Consumer::View& v, Stream stream) {
+  if (v.channel != channel_) return;  // of a move that has failed
+  Head head{};
+  if (!read_as(head, v.data, v.bytes)) return;
+  switch (head.type) {
+    case Msg::Ready: {
+      Ready r{};
+      if (!read_as(r, v.data, v.bytes)) return;
+      refused_ = r.code;
+      std::memcpy(refused_why_, r.why, sizeof r.why);
+      ready_.store(r.code == 0 ? 2 : 3);
+      futex_wake(&ready_);
+      ring_bell(poke_);
+      return;
+    }
+    case Msg::Ack:
+      acked_.store(head.id, std::memory_order_release);
+      futex_wake(&acked_, 64);
+      return;
+    case Msg::Left: return on_left(v.data, v.bytes);
+    case Msg::Fp:
+      if (MobileVcpu* const vcpu = find_vcpu(head.id))
+        vcpu->answered_fp(v.data + sizeof head, static_cast<std::uint32_t>(v.bytes - sizeof head));
+      return;
+    case Msg::PageWanted: {
+      PageAsk ask{};
+      if (read_as(ask, v.data, v.bytes)) on_wanted(page_down(ask.address), head.flags != 0);
+      return;
+    }
+    case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk ? v.bytes : 0);
+    case Msg::Leaving: {
+      Leaving l{};
+      if (!read_as(l, v.data, v.bytes)) return;
+      left_stack_.store(l.stack_begin != 0 ? l.stack_begin : ~std::uint64_t{0});
+      drained_.store(1);
+      futex_wake(&drained_);
+      return;
+    }
+    case Msg::Drained:
+      drained_.store(2);
+      futex_wake(&drained_);
+      ring_bell(poke_);
+      return;
+    case Msg::Began:
+      if (began_us_.load() == 0) began_us_.store(now_us());
+      return;
+    case Msg::Credit: {
+      Credit c{};
+      if (!read_as(c, v.data, v.bytes)) return;
+      bulk_credited_.fetch_add(c.bytes);
+      credit_news_.fetch_add(1);
+      futex_wake(&credit_news_);
+      return;
+    }
+    default: return;  // of a newer version: nothing depends on it
+  }
+}
+
+void Home::on_left(const std::byte* data, std::size_t bytes) {
+  Left l{};
+  if (!read_as(l, data, bytes)) return;
+  remote_cpu_us_ = l.cpu_us;
+  MobileVcpu* const vcpu = find_vcpu(l.head.id);
+  if (vcpu == nullptr) return;
+  const bool fp = (l.head.flags & kHasFp) != 0;
+  vcpu->answered(l, fp ? data + sizeof l : nullptr, static_cast<std::uint32_t>(bytes - sizeof l));
+}
+
+void Home::on_fault(const Uffd::Fault& f) {
+  const auto phase = static_cast<Phase>(phase_.load());
+  if (phase == Phase::Switch || phase == Phase::Recall) {
+    deferred_.push_back(f);
+    return;
+  }
+  if (f.protect) return uffd_.wake(f.page);  // take() was at it; it is missing now
+  if (phase == Phase::Home || phase == Phase::Ask) {
+    if (uffd_.zero(f.page) != 0) uffd_.wake(f.page);
+    return;
+  }
+  {
+    const mem::LockGuard guard(lock_);
+    bool zero = false;
+    if (phase == Phase::Drain) {
+      for (const Range& r : void_) zero = zero || (f.page >= r.begin && f.page < r.end);
+    }
+    const Whereabouts where = zero ? Whereabouts::Home : directory_.where(f.page);
+    if (where == Whereabouts::Stash) {
+      const std::uint64_t copy = directory_.give(f.page);
+      directory_.set_home(f.page);
+      if (uffd_.copy(f.page, pointer(copy)) != 0) uffd_.wake(f.page);
+      return;
+    }
+    // At home, yet missing: it has never been written.
+    if (where == Whereabouts::Home && (zero || phase != Phase::Drain)) {
+      if (uffd_.zero(f.page) != 0) uffd_.wake(f.page);
+      return;
+    }
+    if (!pending_.insert(f.page).second) return;
+  }
+  PageAsk take{{Msg::Take}, f.page};
+  send(Stream::Urgent, {{&take, sizeof take}});
+}
+
+void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data) {
+  Pages p{};
+  p.head.id = 1;
+  if (flag == kPageData && is_zero_page(data)) flag = kPageZero;
+  const std::uint64_t entry = page | flag;
+  ++(flag == kPageData ? figures_.pages_faulted : figures_.pages_zero);
+  send(Stream::Urgent,
+       {{&p, sizeof p}, {&entry, sizeof entry}, {data, flag == kPageData ? kPageSize : std::uint64_t{0}}});
+}
+
+void Home::on_wanted(std::uint64_t page, bool shared) {
+  alignas(64) static thread_local std::array<std::byte, kPageSize> buffer;
+  if (shared) {
+    if (!mem::copy_in(buffer.data(), page, kPageSize)) return send_page(page, kPageNone, nullptr);
+    return send_page(page, kPageData, buffer.data());
+  }
+  const mem::LockGuard guard(lock_);
+  switch (directory_.where(page)) {
+    case Whereabouts::Stash:
+      for (unsigned i = 0; i < kCluster; ++i) {
+        const std::uint64_t next = page + i * kPageSize;
+        if (directory_.where(next) != Whereabouts::Stash) break;
+        const std::uint64_t copy = directory_.give(next);
+        if (i == 0 || page_present(copy)) {
+          send_page(next, kPageData, static_cast<const std::byte*>(pointer(copy)));
+        } else {
+          send_page(next, kPageZero, nullptr);
+        }
+      }
+      return;
+    case Whereabouts::Home:
+      directory_.set_away(page);
+      if (uffd_.take(page, buffer.data())) return send_page(page, kPageData, buffer.data());
+      return send_page(page, kPageZero, nullptr);
+    case Whereabouts::OnItsWay: return;
+    case Whereabouts::Away: return send_page(page, kPageNone, nullptr);
+  }
+}
+
+void Home::on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit) {
+  Pages p{};
+  if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
+  std::array<std::uint64_t, kPagesPerMessage> entries{};
+  std::size_t at = sizeof p + p.head.id * sizeof entries[0];
+  if (at > bytes) return;
+  std::memcpy(entries.data(), data + sizeof p, p.head.id * sizeof entries[0]);
+  for (unsigned i = 0; i < p.head.id; ++i) {
+    const std::uint64_t flag = entries[i] & kPageFlags;
+    const std::byte* const content = data + at;
+    if (flag == kPageData) {
+      if (bytes - at < kPageSize) return;
+      at += kPageSize;
+    }
+    install(page_down(entries[i]), flag, content);
+  }
+  if (credit == 0) return;
+  bulk_eaten_ += credit;
+  if (bulk_eaten_ < kBulkWindow / 4) return;
+  const Credit c{{Msg::Credit}, bulk_eaten_};
+  bulk_eaten_ = 0;
+  send(Stream::Urgent, {{&c, sizeof c}});
+}
+
+void Home::install(std::uint64_t page, std::uint64_t flag, const std::byte* data) {
+  if (flag == kPageOnItsWay) return;  // the fault goes on waiting for it
+  const mem::LockGuard guard(lock_);
+  pending_.erase(page);
+  bool wanted = true;
+  for (const Range& r : void_) wanted = wanted && !(page >= r.begin && page < r.end);
+  int rc = 0;
+  if (wanted) {
+    directory_.set_home(page);
+    rc = flag == kPageData ? uffd_.copy(page, data) : uffd_.zero(page);
+    ++(flag == kPageData ? figures_.pages_pushed : figures_.pages_zero);
+  }
+  if (!wanted || rc != 0) uffd_.wake(page);
+  pending_news_.fetch_add(1);
+  futex_wake(&pending_news_, 8);
+}
+
+}  // namespace hpcvmm::migrate

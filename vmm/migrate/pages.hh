@@ -1,0 +1,55 @@
+// One process's pages as a mover sees them: userfaultfd, who has a page, taking a page away.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "hpcvmm/base/result.hh"
+
+namespace hpcvmm::migrate {
+
+/// A userfaultfd over this process's memory.  Threads: any; each call is one ioctl.
+/// Source: userfaultfd(2), ioctl_userfaultfd(2).
+class Uffd {
+ public:
+  /// Opens it through /dev/userfaultfd (or `device`, a descriptor of it), else the system call.  It must see faults
+  /// the kernel takes for the process, so vm.unprivileged_userfaultfd or CAP_SYS_PTRACE is needed where the device
+  /// cannot be opened.  Errors: EACCES, EPERM, ENOSYS; EINVAL kernel without write-protect faults (before 5.7).
+  Status open(int device);
+  [[nodiscard]] int fd() const { return fd_; }
+  void close();
+
+  /// Faults on missing and write-protected pages of [begin, end) come to us.  Errors: EINVAL a mapping that is not
+  /// anonymous.
+  Status watch(std::uint64_t begin, std::uint64_t end);
+  void unwatch(std::uint64_t begin, std::uint64_t end);
+  /// Installs a page and wakes who waits for it.  0, EEXIST it is there already, ENOENT no such mapping, or another
+  /// errno value.
+  int copy(std::uint64_t page, const void* data);
+  int zero(std::uint64_t page);
+  void wake(std::uint64_t page);
+  /// Takes a page out of this process: false if it is not there.  Writers meanwhile wait and fault again
+  /// afterwards.
+  bool take(std::uint64_t page, void* out);
+
+  struct Fault {
+    std::uint64_t page = 0;
+    bool write = false;
+    bool protect = false;  ///< the page is there, write-protected
+  };
+  /// The next fault; false: none waits.
+  bool next(Fault& out);
+
+ private:
+  int fd_ = -1;
+};
+
+/// True if [page, page + 4096) is mapped to memory or swap.
+bool page_present(std::uint64_t page);
+/// One bit (byte 1 or 0) a page.  Pages of a range that is no mapping are absent.
+void pages_present(std::uint64_t begin, std::span<std::uint8_t> out);
+bool is_zero_page(const void* data);
+/// In the child of fork: the parent's /proc/self/pagemap is not ours.
+void forget_pagemap();
+
+}  // namespace hpcvmm::migrate

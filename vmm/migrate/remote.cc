@@ -1,0 +1,321 @@
+#include "vmm/migrate/remote.hh"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include "hpcvmm/abi/vdso.h"
+#include "vmm/engine/direct/direct.hh"
+#include "vmm/engine/kvm/machine.hh"
+#include "vmm/mem/arena.hh"
+#include "vmm/mem/host_maps.hh"
+#include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/cpu.hh"
+#include "vmm/migrate/home.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/remote_impl.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+namespace local = wire::local;
+
+void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
+
+template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
+  if (bytes < sizeof out) return false;
+  std::memcpy(&out, data, sizeof out);
+  return true;
+}
+
+void say(const char* format, ...) {
+  std::array<char, 512> text{};
+  va_list args;
+  va_start(args, format);
+  const int n = std::vsnprintf(text.data(), text.size(), format, args);
+  va_end(args);
+  if (n > 0) static_cast<void>(!::write(2, text.data(), std::min<std::size_t>(text.size() - 1, static_cast<std::size_t>(n))));
+}
+
+}  // namespace
+
+// --- serving
+
+void Remote::hear() {
+  alignas(8) std::array<char, local::kMaxMessage> room{};
+  int fds[3] = {-1, -1, -1};
+  const std::ptrdiff_t n = link_.receive_control(room.data(), fds, 0);
+  if (n == 0) ::_exit(0);  // hpcd has gone, or the process at home has
+  if (n < 0) return;
+  local::Header h{};
+  std::memcpy(&h, room.data(), sizeof h);
+  if (h.type == local::Type::Closed) ::_exit(0);
+  if (h.type != local::Type::Attach || link_.attached()) return;
+  local::Attach a{};
+  if (static_cast<std::size_t>(n) < sizeof a) return;
+  std::memcpy(&a, room.data(), sizeof a);
+  if (auto ok = link_.attach(a, fds); !ok) {
+    say("hpc-vmm remote: %s: errno %d\n", ok.error().op, ok.error().code);
+    ::_exit(1);
+  }
+}
+
+void Remote::serve() {
+  link_.adopt(3);
+  local::Register r{};
+  r.role = local::Role::Remote;
+  r.pid = ::getpid();
+  link_.send_control(&r, sizeof r);
+  while (!link_.attached()) {
+    pollfd p{link_.control_fd(), POLLIN, 0};
+    ::poll(&p, 1, -1);
+    hear();
+  }
+  for (;;) {
+    bool busy = false;
+    local::Consumer::View v;
+    while (link_.receive(Stream::Urgent, v)) {
+      on_record(v, Stream::Urgent);
+      link_.pop(Stream::Urgent);
+      busy = true;
+    }
+    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+      on_record(v, Stream::Bulk);
+      link_.pop(Stream::Bulk);
+      busy = true;
+    }
+    Uffd::Fault f;
+    while (uffd_.fd() >= 0 && uffd_.next(f)) {
+      on_fault(f);
+      busy = true;
+    }
+    if (busy || !link_.prepare_sleep()) continue;
+    pollfd p[3] = {{link_.wake_fd(), POLLIN, 0}, {link_.control_fd(), POLLIN, 0}, {uffd_.fd(), POLLIN, 0}};
+    ::poll(p, 3, -1);
+    link_.woken();
+    if (p[1].revents != 0) hear();
+  }
+}
+
+void Remote::on_record(const local::Consumer::View& v, Stream stream) {
+  Head head{};
+  if (v.channel != kChannel || !read_as(head, v.data, v.bytes)) return;
+  switch (head.type) {
+    case Msg::Init: {
+      Init i{};
+      if (read_as(i, v.data, v.bytes)) on_init(i);
+      return;
+    }
+    case Msg::Maps: return on_maps(v.data, v.bytes);
+    case Msg::Drop: {
+      Drop d{};
+      if (read_as(d, v.data, v.bytes)) on_drop(d);
+      return;
+    }
+    case Msg::Protect: {
+      Protect p{};
+      if (read_as(p, v.data, v.bytes)) on_protect(p);
+      return;
+    }
+    case Msg::Run: return on_run(v.data, v.bytes);
+    case Msg::Kick:
+      if (Runner* const r = runner(head.id)) r->kick();
+      return;
+    case Msg::GetFp: return on_get_fp(head.id);
+    case Msg::Take: {
+      PageAsk ask{};
+      if (read_as(ask, v.data, v.bytes)) on_take(page_down(ask.address));
+      return;
+    }
+    case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk);
+    case Msg::PushDone: {
+      const mem::LockGuard guard(lock_);
+      push_done_ = true;
+      void_.clear();
+      return;
+    }
+    case Msg::Leave: return on_leave();
+    case Msg::Credit: {
+      Credit c{};
+      if (!read_as(c, v.data, v.bytes)) return;
+      bulk_credited_.fetch_add(c.bytes);
+      credit_news_.fetch_add(1);
+      futex_wake(&credit_news_);
+      return;
+    }
+    default: return;
+  }
+}
+
+// --- who comes
+
+const char* Remote::make_engine(const Init& i) {
+  if (i.head.id != kWireVersion) return "it is another version of hpc-vmm";
+  if (i.fp_bytes > FpState::kMaxBytes) return "its FP state is larger than this version carries";
+  std::uint32_t here[8];
+  read_cpu_features(here);
+  if (missing_cpu_features(i.cpu_features, here) != 0) return "cpu: this node's lacks features the program may use";
+  direct_ = i.engine == static_cast<std::uint8_t>(engine::Kind::Direct);
+  if (auto ok = uffd_.open(uffd_device); !ok) return "userfaultfd cannot be used on this node";
+  std::unique_ptr<engine::Engine> engine;
+  if (direct_) {
+    engine::DirectConfig config;
+    config.alloc = [](std::size_t bytes, std::size_t align) { return mem::arena_map(bytes, align); };
+    config.ia32 = i.ia32 != 0;
+    auto made = engine::make_direct_engine(config);
+    if (!made) return made.error().op;
+    engine = *std::move(made);
+  } else {
+    if (kvm_fd < 0) return "/dev/kvm cannot be opened on this node";
+    engine::kvm::KvmConfig config;
+    config.kvm_fd = &kvm_fd;
+    config.make_fd = [](int (*make)(void*), void* arg, int* owner) {
+      *owner = make(arg);
+      return *owner >= 0;
+    };
+    config.close_fd = [](int fd) { ::close(fd); };
+    config.copy_in = mem::copy_in;
+    config.host_vdso = vdso.range_begin;
+    config.host_vdso_bytes = vdso.range_end - vdso.range_begin;
+    auto made = engine::kvm::make_kvm_engine(config);
+    if (!made) return made.error().op;
+    engine = *std::move(made);
+  }
+  mm_ = std::make_unique<mem::Mm>(std::move(engine));
+  vdso_table_ = i.vdso_table;
+  return nullptr;
+}
+
+void Remote::on_init(const Init& i) {
+  Ready r{};
+  if (const char* const why = mm_ != nullptr ? "it is here already" : make_engine(i)) {
+    r.code = EOPNOTSUPP;
+    std::snprintf(r.why, sizeof r.why, "%s", why);
+  } else {
+    install_remote_signals(direct_);
+  }
+  send(Stream::Urgent, {{&r, sizeof r}});
+}
+
+Runner* Remote::runner(std::uint32_t id) {
+  const auto it = runners_.find(id);
+  return it == runners_.end() ? nullptr : it->second.get();
+}
+
+void Remote::began() {
+  if (began_.exchange(1) != 0) return;
+  const Head b{Msg::Began};
+  send(Stream::Urgent, {{&b, sizeof b}});
+}
+
+void Remote::on_run(const std::byte* data, std::size_t bytes) {
+  Run run{};
+  if (!read_as(run, data, bytes) || mm_ == nullptr) return;
+  Runner* r = runner(run.head.id);
+  if (r == nullptr) {
+    Result<std::unique_ptr<engine::Vcpu>> vcpu = Error::of(EAGAIN, "");
+    {
+      const mem::LockGuard guard(mm_->lock());
+      vcpu = mm_->engine().make_vcpu();
+    }
+    if (!vcpu) {
+      say("hpc-vmm remote: %s: errno %d\n", vcpu.error().op, vcpu.error().code);
+      ::_exit(1);
+    }
+    auto made = std::make_unique<Runner>(*this, run.head.id, *std::move(vcpu));
+    r = made.get();
+    runners_[run.head.id] = std::move(made);
+    if (!r->start()) {
+      say("hpc-vmm remote: no thread for a vCPU\n");
+      ::_exit(1);
+    }
+  }
+  r->order(run, data + sizeof run, bytes - sizeof run);
+}
+
+void Remote::on_get_fp(std::uint32_t id) {
+  FpState fp;
+  if (Runner* const r = runner(id)) r->vcpu().get_fp(fp);
+  const Head head{Msg::Fp, 0, id};
+  send(Stream::Urgent, {{&head, sizeof head}, {fp.area.data(), fp.area.size()}});
+}
+
+// --- start
+
+namespace {
+
+/// Frees the window: everything outside the zone that this process was born with.
+void clear_window(vdso::HostVdso& vdso) {
+  if (vdso.range_begin != 0) {
+    const std::uint64_t bytes = vdso.range_end - vdso.range_begin;
+    const std::uint64_t to = mem::arena_reserve(bytes);
+    const std::uint64_t from = vdso.range_begin;
+    // Mapping by mapping: [vvar], [vvar_vclock] and [vdso] are neighbours, not one.
+    std::uint64_t moved = 0;
+    for (std::uint64_t at = 0; at < bytes; at += kPageSize) {
+      void* const p = ::mremap(pointer(from + at), kPageSize, kPageSize, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to + at));
+      if (p != MAP_FAILED) moved += kPageSize;
+    }
+    const std::uint64_t delta = to - from;
+    if (moved == bytes) {
+      for (std::uint64_t* a : {&vdso.base, &vdso.range_begin, &vdso.range_end, &vdso.clock_gettime, &vdso.gettimeofday,
+                               &vdso.time, &vdso.getcpu, &vdso.clock_getres})
+        if (*a != 0) *a += delta;
+    } else {
+      vdso = {};
+    }
+  }
+  // The largest ranges below and above the zone, in two calls.  [vsyscall] lies above TASK_SIZE.
+  ::munmap(pointer(kPageSize * 16), kZoneBegin - kPageSize * 16);
+  ::munmap(pointer(kZoneEnd), kTaskSize64 - kZoneEnd);
+}
+
+void on_own_stack(void* arg) {
+  auto* const remote = static_cast<Remote*>(arg);
+  clear_window(remote->vdso);
+  remote->serve();
+}
+
+int owned(int fd, int* owner) {
+  if (owner != nullptr) *owner = fd;
+  return fd;
+}
+
+}  // namespace
+
+void remote_main(OnStack on_stack) {
+  HostHooks hooks;
+  hooks.hide_fd = owned;
+  hooks.close_fd = [](int fd) { ::close(fd); };
+  hooks.say = say;
+  hooks.thread_id = [] { return static_cast<int>(::syscall(SYS_gettid)); };
+  hooks.process_id = [] { return static_cast<int>(::getpid()); };
+  set_host_hooks(hooks);
+  auto* const remote = new Remote;  // lives as long as the process
+  remote->kvm_fd = ::fcntl(4, F_GETFD) >= 0 ? 4 : ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  remote->uffd_device = ::fcntl(5, F_GETFD) >= 0 ? 5 : -1;
+  for (int fd = 3; fd <= 5; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  if (auto found = vdso::host_vdso()) remote->vdso = *found;
+  static char* empty[] = {nullptr};
+  environ = empty;
+  constexpr std::size_t kStack = std::size_t{256} << 10;
+  auto* const stack = static_cast<char*>(mem::arena_map(kStack));
+  if (stack == nullptr) {
+    say("hpc-vmm remote: no memory\n");
+    ::_exit(1);
+  }
+  on_stack(stack + kStack, on_own_stack, remote);
+  __builtin_unreachable();
+}
+
+}  // namespace hpcvmm::migrate

@@ -1,0 +1,13 @@
+// The remote: vCPUs and memory for a process whose home is elsewhere, and no right to act for it here.
+#pragma once
+
+namespace hpcvmm::migrate {
+
+/// Turns this process into a remote.  Descriptors as hpcd leaves them: 3 its control socket, 4 /dev/kvm and 5
+/// /dev/userfaultfd, where they could be opened.  Does not return: ends when hpcd closes the socket.
+/// Threads: the only one.
+/// `on_stack` leaves the present stack for good and calls start(arg).
+using OnStack = void (*)(void* top, void (*start)(void*), void* arg);
+[[noreturn]] void remote_main(OnStack on_stack);
+
+}  // namespace hpcvmm::migrate

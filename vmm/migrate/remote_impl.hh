@@ -1,0 +1,119 @@
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <unordered_set>
+#include <vector>
+
+#include "guest-agent/vdso/vdso.hh"
+#include "vmm/engine/engine.hh"
+#include "vmm/mem/mm.hh"
+#include "vmm/migrate/link.hh"
+#include "vmm/migrate/pages.hh"
+#include "vmm/migrate/wire.hh"
+
+namespace hpcvmm::migrate {
+
+class Remote;
+
+/// Handlers for kicks and for faults of copies; `direct`: through that engine.
+void install_remote_signals(bool direct);
+
+/// One vCPU and the host thread that runs it.
+class Runner {
+ public:
+  Runner(Remote& remote, std::uint32_t id, std::unique_ptr<engine::Vcpu> vcpu)
+      : remote_(remote), vcpu_(std::move(vcpu)), id_(id) {}
+  bool start();
+  /// By the pager: run from here; `extra` is what follows the message.
+  void order(const Run& run, const std::byte* extra, std::size_t bytes);
+  void kick();
+  void interrupted() { vcpu_->request_stop(); }
+  engine::Vcpu& vcpu() { return *vcpu_; }
+
+ private:
+  static void* main(void* self);
+  void loop();
+  void run_guest();
+  void leave(const engine::Exit& e);
+
+  Remote& remote_;
+  std::unique_ptr<engine::Vcpu> vcpu_;
+  const std::uint32_t id_;
+  std::atomic<std::uint32_t> orders_{0};  // 1: run
+  std::atomic<std::uint32_t> kicked_{0};
+  std::atomic<int> tid_{0};
+};
+
+class Remote {
+ public:
+  [[noreturn]] void serve();
+
+  mem::Mm& mm() { return *mm_; }
+  bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
+  void began();
+
+  int kvm_fd = -1, uffd_device = -1;
+  vdso::HostVdso vdso;
+
+ private:
+  static constexpr std::uint32_t kChannel = 1;
+  struct Range {
+    std::uint64_t end;
+    PageKind kind;
+    bool grows_down;
+  };
+  struct Void {
+    std::uint64_t begin, end, sequence;
+  };
+
+  void hear();
+  void on_record(const wire::local::Consumer::View& v, Stream stream);
+  void on_init(const Init& i);
+  const char* make_engine(const Init& i);
+  void on_maps(const std::byte* data, std::size_t bytes);
+  void make_map(const MapEntry& e);
+  void on_drop(const Drop& d);
+  void on_protect(const Protect& p);
+  void on_run(const std::byte* data, std::size_t bytes);
+  void on_get_fp(std::uint32_t id);
+  void on_take(std::uint64_t page);
+  void on_pages(const std::byte* data, std::size_t bytes, bool bulk);
+  void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence, bool bulk);
+  void on_fault(const Uffd::Fault& f);
+  void on_leave();
+  static void* drain_main(void* self);
+  void drain();
+  void wait_for_credit();
+  void drain_range(std::uint64_t begin, std::uint64_t end);
+  void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data);
+  Runner* runner(std::uint32_t id);
+  std::map<std::uint64_t, Range>::iterator find(std::uint64_t page);
+  void split(std::uint64_t at);
+  void set_range(std::uint64_t begin, const Range& r);
+  void erase_range(std::uint64_t begin, std::uint64_t end);
+
+  Link link_;
+  Uffd uffd_;
+  std::unique_ptr<mem::Mm> mm_;
+  std::uint64_t vdso_table_ = 0;
+  bool direct_ = false;
+  std::map<std::uint32_t, std::unique_ptr<Runner>> runners_;  // the pager's
+  std::atomic<std::uint32_t> began_{0};
+  std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
+  std::atomic<std::uint32_t> credit_news_{0};
+  std::uint64_t bulk_eaten_ = 0;
+
+  mem::Lock lock_;  // what follows
+  std::map<std::uint64_t, Range> ranges_;
+  std::unordered_set<std::uint64_t> taken_;    // home has them
+  std::unordered_set<std::uint64_t> pending_;  // asked for
+  std::unordered_set<std::uint64_t> promised_;  // home wants them as soon as they arrive
+  std::vector<Void> void_;
+  bool push_done_ = false;
+  bool leaving_ = false;
+  std::uint64_t drain_cursor_ = 0;  // pages below it have been sent, if they were there
+};
+
+}  // namespace hpcvmm::migrate

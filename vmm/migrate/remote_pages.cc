@@ -1,0 +1,328 @@
+// A remote's memory: mappings as home makes them, pages as they come and go.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "hpcvmm/abi/vdso.h"
+#include "vmm/engine/kvm/machine.hh"
+#include "vmm/mem/arena.hh"
+#include "vmm/mem/host_maps.hh"
+#include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/remote_impl.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
+
+template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
+  if (bytes < sizeof out) return false;
+  std::memcpy(&out, data, sizeof out);
+  return true;
+}
+
+[[noreturn]] void give_up(const char* why) {
+  host().say("hpc-vmm remote: %s\n", why);
+  ::_exit(1);
+}
+
+bool sane(std::uint64_t begin, std::uint64_t end) {
+  return begin % kPageSize == 0 && end % kPageSize == 0 && begin < end && end <= kTaskSize64 &&
+         !touches_zone(begin, end - begin);
+}
+
+}  // namespace
+
+// --- which page is of which kind; under lock_
+
+std::map<std::uint64_t, Remote::Range>::iterator Remote::find(std::uint64_t page) {
+  auto it = ranges_.upper_bound(page);
+  if (it == ranges_.begin()) return ranges_.end();
+  --it;
+  return page < it->second.end ? it : ranges_.end();
+}
+
+void Remote::split(std::uint64_t at) {
+  const auto it = find(at);
+  if (it == ranges_.end() || it->first == at) return;
+  Range upper = it->second;
+  it->second.end = at;
+  ranges_[at] = upper;
+}
+
+void Remote::erase_range(std::uint64_t begin, std::uint64_t end) {
+  split(begin);
+  split(end);
+  ranges_.erase(ranges_.lower_bound(begin), ranges_.lower_bound(end));
+}
+
+void Remote::set_range(std::uint64_t begin, const Range& r) {
+  erase_range(begin, r.end);
+  ranges_[begin] = r;
+}
+
+// --- mappings
+
+void Remote::make_map(const MapEntry& e) {
+  const auto prot = static_cast<int>(e.prot & (PROT_READ | PROT_WRITE | PROT_EXEC));
+  const bool table = e.kind == PageKind::Table;
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE |
+                    (e.grows_down != 0 ? MAP_GROWSDOWN | MAP_STACK : 0);
+  const sys::SysRet at = mm_->map(Abi::X64, e.begin, e.end - e.begin, table ? PROT_READ | PROT_WRITE : prot, flags, -1, 0);
+  if (at.is_error()) give_up("no memory for a mapping");
+  if (table) {
+    alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> page{};
+    if (vdso.range_begin != 0 && e.end > std::uint64_t{1} << 32) {
+      vdso.fill_table(page.data(), (direct_ ? vdso.range_begin : engine::kvm::host_vdso_address()) - vdso.range_begin);
+    } else {
+      vdso::fill_empty_table(page.data());
+    }
+    static_cast<void>(mem::copy_out(e.begin, page.data(), page.size()));
+    static_cast<void>(mm_->protect(e.begin, e.end - e.begin, PROT_READ));
+    return;
+  }
+  if (auto ok = uffd_.watch(e.begin, e.end); !ok) give_up("userfaultfd refuses a mapping");
+  const mem::LockGuard guard(lock_);
+  set_range(e.begin, {e.end, e.kind, e.grows_down != 0});
+}
+
+void Remote::on_maps(const std::byte* data, std::size_t bytes) {
+  Maps m{};
+  if (!read_as(m, data, bytes) || mm_ == nullptr) return;
+  if (m.head.id > kMapsPerMessage || bytes < sizeof m + m.head.id * sizeof(MapEntry)) give_up("a damaged message");
+  for (std::uint32_t i = 0; i < m.head.id; ++i) {
+    MapEntry e{};
+    std::memcpy(&e, data + sizeof m + i * sizeof e, sizeof e);
+    if (!sane(e.begin, e.end)) give_up("a damaged message");
+    make_map(e);
+  }
+}
+
+void Remote::on_drop(const Drop& d) {
+  if (mm_ == nullptr || d.begin % kPageSize != 0 || d.end < d.begin) return;
+  const bool content_only = (d.head.flags & kDropContent) != 0;
+  {
+    const mem::LockGuard guard(lock_);
+    if (content_only) {
+      split(d.begin);
+      split(d.end);
+      for (auto it = ranges_.lower_bound(d.begin); it != ranges_.end() && it->first < d.end; ++it)
+        if (it->second.kind == PageKind::Held) it->second.kind = PageKind::Fresh;
+    } else {
+      erase_range(d.begin, d.end);
+    }
+    if (!push_done_) void_.push_back({d.begin, d.end, d.sequence});
+    const auto inside = [&](std::uint64_t p) { return p >= d.begin && p < d.end; };
+    std::erase_if(taken_, inside);
+    std::erase_if(promised_, inside);
+    for (auto it = pending_.begin(); it != pending_.end();) {
+      if (!inside(*it)) {
+        ++it;
+        continue;
+      }
+      uffd_.wake(*it);
+      it = pending_.erase(it);
+    }
+  }
+  if (content_only) {
+    static_cast<void>(mm_->advise(d.begin, d.end - d.begin, MADV_DONTNEED));
+  } else if (d.end > d.begin) {
+    static_cast<void>(mm_->unmap(d.begin, d.end - d.begin));
+  }
+  const Head ack{Msg::Ack, 0, d.head.id};
+  send(Stream::Urgent, {{&ack, sizeof ack}});
+}
+
+void Remote::on_protect(const Protect& p) {
+  if (mm_ == nullptr || p.end < p.begin) return;
+  static_cast<void>(mm_->protect(p.begin, p.end - p.begin, static_cast<int>(p.prot)));
+  const Head ack{Msg::Ack, 0, p.head.id};
+  send(Stream::Urgent, {{&ack, sizeof ack}});
+}
+
+// --- pages
+
+void Remote::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data) {
+  Pages p{};
+  p.head.id = 1;
+  if (flag == kPageData && is_zero_page(data)) flag = kPageZero;
+  const std::uint64_t entry = page | flag;
+  send(Stream::Urgent,
+       {{&p, sizeof p}, {&entry, sizeof entry}, {data, flag == kPageData ? kPageSize : std::uint64_t{0}}});
+}
+
+void Remote::on_take(std::uint64_t page) {
+  alignas(64) static std::array<std::byte, kPageSize> buffer;
+  const mem::LockGuard guard(lock_);
+  if (leaving_ && page < drain_cursor_) return send_page(page, page_present(page) ? kPageOnItsWay : kPageNone, nullptr);
+  if (uffd_.take(page, buffer.data())) {
+    taken_.insert(page);
+    return send_page(page, kPageData, buffer.data());
+  }
+  const auto range = find(page);
+  const bool on_its_way =
+      range != ranges_.end() && range->second.kind == PageKind::Held && !push_done_ && !taken_.contains(page);
+  if (on_its_way) {
+    promised_.insert(page);
+    return;
+  }
+  taken_.insert(page);
+  send_page(page, kPageNone, nullptr);
+}
+
+void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
+  Pages p{};
+  if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
+  std::array<std::uint64_t, kPagesPerMessage> entries{};
+  std::size_t at = sizeof p + p.head.id * sizeof entries[0];
+  if (at > bytes) return;
+  std::memcpy(entries.data(), data + sizeof p, p.head.id * sizeof entries[0]);
+  for (unsigned i = 0; i < p.head.id; ++i) {
+    const std::uint64_t flag = entries[i] & kPageFlags;
+    const std::byte* const content = data + at;
+    if (flag == kPageData) {
+      if (bytes - at < kPageSize) return;
+      at += kPageSize;
+    }
+    install(page_down(entries[i]), flag, content, p.sequence, bulk);
+  }
+  if (!bulk) return;
+  bulk_eaten_ += bytes;
+  if (bulk_eaten_ < kBulkWindow / 4) return;
+  const Credit c{{Msg::Credit}, bulk_eaten_};
+  bulk_eaten_ = 0;
+  send(Stream::Urgent, {{&c, sizeof c}});
+}
+
+void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence, bool bulk) {
+  const mem::LockGuard guard(lock_);
+  if (bulk)
+    for (const Void& v : void_)
+      if (page >= v.begin && page < v.end && sequence < v.sequence) return;
+  pending_.erase(page);
+  if (promised_.erase(page) != 0) {
+    taken_.insert(page);
+    uffd_.wake(page);
+    return send_page(page, flag, data);
+  }
+  const auto range = find(page);
+  if (flag == kPageNone && range != ranges_.end() && range->second.kind == PageKind::Shared)
+    give_up("a file that the program has mapped got shorter while it was away");
+  taken_.erase(page);
+  const int rc = flag == kPageData ? uffd_.copy(page, data) : uffd_.zero(page);
+  if (rc != 0) uffd_.wake(page);
+}
+
+void Remote::on_fault(const Uffd::Fault& f) {
+  PageAsk ask{{Msg::PageWanted}, f.page};
+  {
+    const mem::LockGuard guard(lock_);
+    if (f.protect) return uffd_.wake(f.page);
+    auto range = find(f.page);
+    if (range == ranges_.end()) {
+      // A stack that the host has extended?
+      const auto above = ranges_.upper_bound(f.page);
+      if (above == ranges_.end() || !above->second.grows_down) return uffd_.wake(f.page);
+      set_range(f.page, {above->first, PageKind::Fresh, true});
+      above->second.grows_down = false;
+      range = find(f.page);
+    }
+    const Range& r = range->second;
+    const bool taken = taken_.contains(f.page);
+    const bool ours = r.kind == PageKind::Fresh || (r.kind == PageKind::Held && push_done_);
+    if (ours && !taken) {
+      if (uffd_.zero(f.page) != 0) uffd_.wake(f.page);
+      return;
+    }
+    if (!pending_.insert(f.page).second) return;
+    if (r.kind == PageKind::Shared) ask.head.flags = 1;
+  }
+  send(Stream::Urgent, {{&ask, sizeof ask}});
+}
+
+// --- going home
+
+void Remote::on_leave() {
+  Leaving l{};
+  l.stack_begin = ~std::uint64_t{0};
+  {
+    const mem::LockGuard guard(lock_);
+    leaving_ = true;
+    for (const auto& [begin, r] : ranges_)
+      if (r.grows_down) l.stack_begin = mem::host_mapping_begin(r.end - kPageSize);
+    // Rights have no meaning for a process that does not run; pages must be readable.
+    for (const auto& [begin, r] : ranges_)
+      ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
+  }
+  send(Stream::Urgent, {{&l, sizeof l}});
+  if (!start_thread(drain_main, this, "hpc-vmm-drain")) give_up("no thread to send its pages home");
+}
+
+void* Remote::drain_main(void* self) {
+  static_cast<Remote*>(self)->drain();
+  return nullptr;
+}
+
+void Remote::drain() {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> all;
+  {
+    const mem::LockGuard guard(lock_);
+    for (const auto& [begin, r] : ranges_) {
+      if (r.kind == PageKind::Shared) continue;
+      const std::uint64_t from = r.grows_down ? mem::host_mapping_begin(r.end - kPageSize) : begin;
+      all.emplace_back(std::min(from, begin), r.end);
+    }
+  }
+  for (const auto& [begin, end] : all) drain_range(begin, end);
+  const Head done{Msg::Drained};
+  send(Stream::Bulk, {{&done, sizeof done}});
+}
+
+/// Room for one full message.  Without a lock: the credit comes through the pager.
+void Remote::wait_for_credit() {
+  for (;;) {
+    const std::uint32_t news = credit_news_.load();
+    if (bulk_sent_.load() + wire::local::kMaxRecord <= bulk_credited_.load() + kBulkWindow) return;
+    futex_wait(&credit_news_, news, 50'000);
+  }
+}
+
+void Remote::drain_range(std::uint64_t begin, std::uint64_t end) {
+  constexpr std::size_t kStep = 512;
+  std::array<std::uint8_t, kStep> present{};
+  for (std::uint64_t at = begin; at < end;) {
+    const std::size_t n = std::min<std::uint64_t>(kStep, (end - at) / kPageSize);
+    pages_present(at, std::span(present).first(n));
+    for (std::size_t i = 0; i < n;) {
+      Pages p{};
+      std::array<std::uint64_t, kPagesPerMessage> entries{};
+      std::array<const std::byte*, kPagesPerMessage> data{};
+      unsigned count = 0;
+      unsigned with_data = 0;
+      wait_for_credit();
+      const mem::LockGuard guard(lock_);
+      for (; i < n && count < kPagesPerMessage; ++i) {
+        const std::uint64_t page = at + i * kPageSize;
+        drain_cursor_ = page + kPageSize;
+        if (present[i] == 0 || !page_present(page)) continue;
+        const auto* const content = static_cast<const std::byte*>(pointer(page));
+        const bool zero = is_zero_page(content);
+        entries[count++] = page | (zero ? kPageZero : kPageData);
+        if (!zero) data[with_data++] = content;
+      }
+      if (count == 0) continue;
+      p.head.id = count;
+      const std::size_t bytes = sizeof p + count * sizeof entries[0] + with_data * kPageSize;
+      bulk_sent_.fetch_add(bytes);
+      link_.send_pages(kChannel, {&p, sizeof p}, {entries.data(), count * sizeof entries[0]}, data.data(), with_data);
+    }
+    at += n * kPageSize;
+  }
+}
+
+}  // namespace hpcvmm::migrate

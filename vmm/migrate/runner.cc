@@ -1,0 +1,165 @@
+// A remote's vCPU threads and what they leave the guest for.
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "vmm/engine/direct/direct.hh"
+#include "vmm/mem/arena.hh"
+#include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/home.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/remote_impl.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+thread_local Runner* t_runner = nullptr;
+
+constexpr int kForced[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+
+void on_signal(int signo, siginfo_t* info, void* context) {
+  auto* gregs = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  if (is_kick(signo, *info)) {
+    if (t_runner != nullptr) t_runner->interrupted();
+    return;
+  }
+  if (signo == SIGSEGV || signo == SIGBUS) {
+    if (const std::uint64_t go = mem::fix_user_copy(static_cast<std::uint64_t>(gregs[REG_RIP]))) {
+      gregs[REG_RIP] = static_cast<greg_t>(go);
+      return;
+    }
+  }
+  host().say("hpc-vmm remote: signal %d at 0x%llx, address 0x%llx\n", signo,
+             static_cast<unsigned long long>(gregs[REG_RIP]),
+             static_cast<unsigned long long>(reinterpret_cast<std::uint64_t>(info->si_addr)));
+  ::_exit(1);
+}
+
+}  // namespace
+
+void install_remote_signals(bool direct) {
+  for (const int signo : kForced) {
+    if (direct) {
+      static_cast<void>(engine::install_host_handler(signo, 0, on_signal));
+      continue;
+    }
+    struct sigaction a {};
+    a.sa_sigaction = on_signal;
+    a.sa_flags = SA_SIGINFO;
+    ::sigfillset(&a.sa_mask);
+    ::sigaction(signo, &a, nullptr);
+  }
+}
+
+bool Runner::start() {
+  constexpr std::size_t kStack = std::size_t{128} << 10;
+  void* const stack = mem::arena_map(kStack);
+  if (stack == nullptr) return false;
+  sigset_t wanted;
+  sigset_t before;
+  ::sigfillset(&wanted);
+  for (const int signo : kForced) ::sigdelset(&wanted, signo);
+  ::pthread_sigmask(SIG_SETMASK, &wanted, &before);
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setstack(&attr, stack, kStack);
+  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  pthread_t thread{};
+  const int rc = ::pthread_create(&thread, &attr, main, this);
+  pthread_attr_destroy(&attr);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return rc == 0;
+}
+
+void Runner::order(const Run& run, const std::byte* extra, std::size_t bytes) {
+  vcpu_->regs() = run.regs;
+  if ((run.head.flags & kHasTls) != 0 && bytes >= kTlsCount * 8) {
+    for (unsigned i = 0; i < kTlsCount; ++i) {
+      std::uint64_t d = 0;
+      std::memcpy(&d, extra + i * sizeof d, sizeof d);
+      vcpu_->set_tls(i, d);
+    }
+    extra += kTlsCount * 8;
+    bytes -= kTlsCount * 8;
+  }
+  if ((run.head.flags & kHasFp) != 0 && bytes >= FpState::kMaxBytes) {
+    FpState fp;
+    vcpu_->get_fp(fp);  // for the size this host uses
+    std::memcpy(fp.area.data(), extra, FpState::kMaxBytes);
+    vcpu_->set_fp(fp);
+  }
+  orders_.store(1, std::memory_order_release);
+  futex_wake(&orders_);
+}
+
+void Runner::kick() {
+  kicked_.store(1);
+  vcpu_->request_stop();
+  if (const int tid = tid_.load()) send_kick(static_cast<int>(::getpid()), tid);
+}
+
+void* Runner::main(void* self) {
+  static_cast<Runner*>(self)->loop();
+  return nullptr;
+}
+
+void Runner::loop() {
+  t_runner = this;
+  static_cast<void>(remote_);
+  tid_ = static_cast<int>(::syscall(SYS_gettid));
+  for (;;) {
+    while (orders_.load(std::memory_order_acquire) == 0) futex_wait(&orders_, 0);
+    orders_.store(0);
+    remote_.began();
+    run_guest();
+  }
+}
+
+void Runner::run_guest() {
+  constexpr std::uint32_t kWrite = 2;
+  constexpr std::uint32_t kFetch = 16;
+  unsigned host_faults = 0;
+  for (;;) {
+    engine::Exit e;
+    if (kicked_.load() == 0) e = vcpu_->run();
+    if (e.kind == engine::ExitKind::Interrupted && kicked_.load() == 0) continue;
+    if (e.kind == engine::ExitKind::Exception && e.vector == 14 && e.host_info.si_signo == 0) {
+      const mem::Touch touch = remote_.mm().touch_copy(e.fault_address, (e.error_code & kWrite) != 0,
+                                                       (e.error_code & kFetch) != 0);
+      if (touch == mem::Touch::Retry) continue;
+    }
+    // Mappings are changing under us; if not, home has to judge.
+    if (e.kind == engine::ExitKind::HostFault && ++host_faults < 16) {
+      sleep_us(50);
+      continue;
+    }
+    return leave(e);
+  }
+}
+
+void Runner::leave(const engine::Exit& e) {
+  Left l{};
+  l.head.id = id_;
+  l.kind = static_cast<std::uint8_t>(e.kind);
+  l.vector = e.vector;
+  l.error_code = e.error_code;
+  l.fault_address = e.fault_address;
+  l.host_info = e.host_info;
+  l.regs = vcpu_->regs();
+  l.cpu_us = process_cpu_us();
+  kicked_.store(0);
+  FpState fp;
+  Part fp_part{fp.area.data(), 0};
+  if (e.kind == engine::ExitKind::Interrupted || e.kind == engine::ExitKind::Exception) {
+    vcpu_->get_fp(fp);
+    l.head.flags |= kHasFp;
+    fp_part.bytes = fp.area.size();
+  }
+  remote_.send(Stream::Urgent, {{&l, sizeof l}, fp_part});
+}
+
+}  // namespace hpcvmm::migrate

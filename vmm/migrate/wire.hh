@@ -1,0 +1,163 @@
+// What a deputy and its remote say to each other through a channel.
+//
+// Two streams (see wire/local.hh): urgent, in which everything below travels in order, and bulk, which carries Pages
+// that nobody waits for.  Nothing is ordered between the two; README.md, "Two streams", has the rules that make that
+// safe.  Both ends are the same executable (Init compares a version), so structs travel as they are; the remote is the
+// deputy's own process on another node, but what arrives is checked all the same: lengths, ids, page alignment.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+
+#include "hpcvmm/base/cpu.hh"
+#include "hpcvmm/base/layout.hh"
+#include "hpcvmm/wire/local.hh"
+
+namespace hpcvmm::migrate {
+
+inline constexpr std::uint32_t kWireVersion = 1;
+
+enum class Msg : std::uint16_t {
+  // Deputy to remote.
+  Init = 1,   // who comes; answered by Ready
+  Maps,       // mappings to make, none of which exists yet
+  Drop,       // forget a range (Ack)
+  Protect,    // change rights (Ack)
+  Run,        // run this vCPU from these registers; answered by Left
+  Kick,       // make it leave the guest
+  GetFp,      // answered by Fp
+  Take,       // this page, please; answered by Pages
+  PageWanted, // (remote to deputy) a guest thread waits for this page
+  Pages,      // (both ways) pages; the receiver owns them from now on
+  PushDone,   // every page of the stash has been sent
+  Leave,      // no vCPU will run any more: send all pages
+  Credit,     // (both ways) so many bytes of bulk have been consumed
+  // Remote to deputy.
+  Ready = 64,
+  Ack,
+  Left,
+  Fp,
+  Leaving,  // answer to Leave, before the first page
+  Drained,  // every page has been sent
+  Began,    // guest code runs
+};
+
+struct Head {
+  Msg type;
+  std::uint16_t flags = 0;
+  std::uint32_t id = 0;  ///< vCPU, acknowledgement number or count, as the message says
+};
+
+struct Init {
+  Head head{Msg::Init, 0, kWireVersion};
+  std::uint8_t engine = 0;  ///< engine::Kind
+  std::uint8_t ia32 = 0;
+  std::uint16_t reserved = 0;
+  std::uint32_t fp_bytes = 0;        ///< size of the XSAVE area at home
+  std::uint64_t xcr0 = 0;            ///< state components the guest may use
+  std::uint64_t vdso_table = 0;      ///< guest address of the vDSO's table page; 0: none
+  std::uint32_t cpu_features[8] = {};  ///< cpu.hh: what the program may have seen
+  std::uint64_t cpuid_bytes = 0;     ///< reserved
+};
+
+struct Ready {
+  Head head{Msg::Ready, 0, 0};
+  std::int32_t code = 0;  ///< 0, or an errno value
+  char why[124] = {};
+};
+
+enum class PageKind : std::uint8_t {
+  Fresh = 0,  ///< anonymous, made just now: what has not been taken home is zero
+  Held = 1,   ///< anonymous with a past: ask home
+  Shared = 2, ///< read-only file pages: ask home; both may keep them
+  Table = 3,  ///< the vDSO's table page: every node fills its own
+};
+
+struct MapEntry {
+  std::uint64_t begin, end;
+  std::uint32_t prot;
+  PageKind kind;
+  std::uint8_t grows_down;
+  std::uint16_t reserved;
+};
+struct Maps {
+  Head head{Msg::Maps, 0, 0};  // id: number of entries, which follow
+};
+inline constexpr std::uint32_t kMapsPerMessage = 1024;
+
+struct Drop {
+  Head head{Msg::Drop, 0, 0};  // id: acknowledgement; flags: kDropContent
+  std::uint64_t begin = 0, end = 0;
+  std::uint64_t sequence = 0;  ///< pushed pages with a smaller one are void in this range
+};
+inline constexpr std::uint16_t kDropContent = 1;  ///< the mapping stays, its pages read as zero
+
+struct Protect {
+  Head head{Msg::Protect, 0, 0};  // id: acknowledgement
+  std::uint64_t begin = 0, end = 0;
+  std::uint32_t prot = 0;
+  std::uint32_t reserved = 0;
+};
+
+/// Followed by kHasTls: kTlsCount descriptors; then kHasFp: `fp_bytes` of XSAVE area.
+struct Run {
+  Head head{Msg::Run, 0, 0};  // id: vCPU
+  GuestRegs regs;
+};
+inline constexpr std::uint16_t kHasFp = 1;
+inline constexpr std::uint16_t kHasTls = 2;
+
+/// Followed, with kHasFp, by the XSAVE area.
+struct Left {
+  Head head{Msg::Left, 0, 0};  // id: vCPU
+  std::uint8_t kind = 0;       ///< engine::ExitKind
+  std::uint8_t vector = 0;
+  std::uint16_t reserved = 0;
+  std::uint32_t error_code = 0;
+  std::uint64_t fault_address = 0;
+  siginfo_t host_info;
+  GuestRegs regs;
+  std::uint64_t cpu_us = 0;  ///< CPU time of the whole remote so far
+};
+
+struct Leaving {
+  Head head{Msg::Leaving, 0, 0};
+  std::uint64_t stack_begin = 0;  ///< of the mapping that grows down, as it has grown there; ~0: none
+};
+
+struct Fp {
+  Head head{Msg::Fp, 0, 0};  // id: vCPU; the XSAVE area follows
+};
+
+struct PageAsk {
+  Head head;  // Take or PageWanted
+  std::uint64_t address = 0;
+};
+
+/// head.id entries follow, then the data of those that have some, 4096 bytes each.
+struct Pages {
+  Head head{Msg::Pages, 0, 0};
+  std::uint64_t sequence = 0;  ///< of the sender's last Drop, when it was sent
+};
+inline constexpr std::uint32_t kPagesPerMessage = 16;
+/// Low bits of an entry, beside the page's address.
+enum PageFlag : std::uint64_t {  // NOLINT(readability-identifier-naming)
+  kPageData = 0,
+  kPageZero = 1,    ///< all zero, no data
+  kPageNone = 2,    ///< the sender has no such page: it is new, hence zero
+  kPageOnItsWay = 3,  ///< sent already, in the bulk stream
+  kPageFlags = 15,
+};
+
+struct Credit {
+  Head head{Msg::Credit, 0, 0};
+  std::uint64_t bytes = 0;
+};
+
+/// Bytes of bulk one end may have sent and the other not yet consumed.
+inline constexpr std::uint64_t kBulkWindow = 1U << 20;
+static_assert(kBulkWindow * 2 <= wire::local::kRingBytes);
+static_assert(sizeof(Pages) + kPagesPerMessage * (8 + kPageSize) <= wire::local::kMaxRecord);
+static_assert(sizeof(Maps) + kMapsPerMessage * sizeof(MapEntry) <= wire::local::kMaxRecord);
+
+}  // namespace hpcvmm::migrate
