@@ -3,8 +3,9 @@
 // When the other end goes away, DPDK's interrupt thread marks the port unconnected and unmaps the shared
 // memory at once, while another thread may be in the middle of a burst: it then dies of SIGSEGV because its
 // peer died.  The memif library is therefore linked with its munmap() redirected here (CMakeLists.txt): the
-// unmapping waits until no burst is under way, and the next burst sees the mark.  Test: pair_test,
-// PeerKilledWhileBusy.
+// unmapping waits until no burst is under way, and the next burst sees the mark.  Known from reading
+// DPDK 22.11's drivers/net/memif; 48 kills of a busy peer without this lock did not hit the window, which is
+// some microseconds wide.  Test: burst_lock_test.
 #pragma once
 
 #include <sched.h>

@@ -105,6 +105,8 @@ Status init(const DriverConfig& config, std::string& why) {
   const bool has_before = ::sched_getaffinity(0, sizeof before, &before) == 0;
   const int rc = rte_eal_init(static_cast<int>(argv.size()), argv.data());
   if (has_before) ::sched_setaffinity(0, sizeof before, &before);
+  // DPDK's run-time folder of this prefix: nothing is kept in it, and nobody else would remove it.
+  static_cast<void>(::rmdir(rte_eal_get_runtime_dir()));
   if (rc >= 0) return Unit{};
   const int code = rte_errno > 0 ? rte_errno : EIO;
   why = "DPDK does not start: " + std::string(rte_strerror(code)) + take_eal_messages();

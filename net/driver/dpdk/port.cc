@@ -222,7 +222,8 @@ Nanos Port::tend_memif(Nanos now) {
   // Only a server that has moved since the last try is tried again: connecting to one that is stopped would
   // block DPDK's interrupt thread, and with it the links to all others.
   const std::uint32_t beat = bell_->others_beat();
-  if (is_client_ && now >= next_try_ && beat != seen_beat_) {
+  const bool may_try = !is_started_ || now >= next_try_;  // a try that is under way gets its time
+  if (is_client_ && may_try && beat != seen_beat_) {
     seen_beat_ = beat;
     next_try_ = now + kTryFor;
     reconnect();
@@ -237,6 +238,7 @@ bool Port::came_up() {
   if (bell_->others_buffer() != ours) return false;
   is_up_ = true;
   down_since_ = 0;
+  next_try_ = 0;
   ++counters_.ups;
   // A client's first receive hands its buffers to the server, which could not send before; it may be waiting.
   bell_->ring(Bell::kArrival | Bell::kSpace);
