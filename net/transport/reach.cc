@@ -139,7 +139,8 @@ void Transport::Impl::answer(Peer& peer, const InitSeen& init, Nanos now) {
   half.local_id = own.session;
   half.fingerprint = init.fingerprint;
   half.since = now;
-  if (peer.initiation && !peer.session) {
+  if (!peer.session) {
+    // The other side is about to come up; an attempt of ours now would only replace its session.
     forget_attempt(peer);
     peer.next_try = std::max(peer.next_try, now + core_.config.tuning.connect_first * 4);
     touch(peer);
