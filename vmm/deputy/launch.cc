@@ -256,6 +256,9 @@ void join_cluster(Start& s, Task& t) {
   who.ia32 = p.abi == Abi::Ia32;
   who.vdso_table = p.vdso != 0 ? p.vdso - HPCVMM_VDSO_TABLE_BYTES : 0;
   who.exe = p.exe;
+  const std::uint64_t vdso = p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : s.vdso.range_begin;
+  who.host_vdso_begin = vdso;
+  who.host_vdso_end = vdso + (s.vdso.range_end - s.vdso.range_begin);
   const std::size_t slash = s.program.execfn.rfind('/');
   who.comm = s.program.execfn.substr(slash == std::string::npos ? 0 : slash + 1);
   who.same_process = s.executed;

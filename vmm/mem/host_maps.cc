@@ -81,6 +81,14 @@ std::uint64_t host_mapping_begin(std::uint64_t at) {
   return found;
 }
 
+std::uint64_t host_mapping_end(std::uint64_t at) {
+  std::uint64_t found = 0;
+  each_mapping([&](std::uint64_t begin, std::uint64_t end, const char*, const char*) {
+    if (begin <= at && at < end) found = end;
+  });
+  return found;
+}
+
 bool touches_host_vdso(std::uint64_t begin, std::uint64_t bytes) {
   return begin < g_host_vdso.end && begin + std::max<std::uint64_t>(bytes, 1) > g_host_vdso.begin;
 }

@@ -63,8 +63,6 @@ class Mm {
   void set_away_locked(PagesAway* away) { away_ = away; }
   /// The mapping at `begin` has become anonymous memory.  Under lock().
   void made_anonymous_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
-  /// Where the accessible part of the file mapping that contains `addr` ends; at most `vma_end`.
-  static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
 
   /// Makes translations for what a new program touches first: its small mappings.
   void prefill_all();
@@ -80,6 +78,7 @@ class Mm {
  private:
   [[nodiscard]] bool allowed(std::uint64_t addr, std::uint64_t len) const;
   void note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, int fd);
+  static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
   Touch stack_touch(std::uint64_t addr);
 
   std::unique_ptr<engine::Engine> engine_;

@@ -20,6 +20,21 @@ namespace {
 
 char g_kick_mark;  // NOLINT: its address tells our kicks from a guest's own signals
 
+/// Where the file behind [begin, end) ends in it: pages behind that can only be faulted on.
+std::uint64_t end_of_file(std::uint64_t begin, std::uint64_t end) {
+  if (touch(end - kPageSize)) return end;
+  std::uint64_t good = begin;  // everything below is there
+  while (good < end) {
+    const std::uint64_t middle = page_down(good + (end - good) / 2);
+    if (touch(middle)) {
+      good = middle + kPageSize;
+    } else {
+      end = middle;
+    }
+  }
+  return good;
+}
+
 void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
 
 }  // namespace
@@ -86,14 +101,7 @@ void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry
       out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0});
   };
   if (v.file) {
-    std::uint64_t end = begin;
-    while (end < v.end) {
-      const std::uint64_t step = mem::Mm::file_end(end, v.end, v.prot);
-      if (step <= end) break;
-      const std::uint64_t last = std::min(v.end, (end / (std::uint64_t{2} << 20) + 1) * (std::uint64_t{2} << 20));
-      end = std::min(step, last);
-      if (end < last) break;
-    }
+    const std::uint64_t end = (v.prot & PROT_READ) != 0 ? end_of_file(begin, v.end) : v.end;
     add(begin, end, v.prot, PageKind::Shared);
     // Beyond the end of the file: every touch comes home, which knows how long the file is then.
     add(end, v.end, 0, PageKind::Shared);

@@ -42,6 +42,7 @@ struct Identity {
   std::uint32_t node = 0;       ///< where it wants to run; 0: here
   bool ia32 = false;
   std::uint64_t vdso_table = 0;  ///< guest address; 0: none
+  std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< as the guest sees it
   std::string comm, exe;
   bool same_process = false;  ///< after an exec
 };
@@ -86,6 +87,7 @@ class Home final : public mem::PagesAway {
   }
   /// While a mover's own wait lasts: hears hpcd when it is the mover who waits.
   void tick();
+  [[nodiscard]] const Identity& who() const { return who_; }
 
   // mem::PagesAway
   void dropping(std::uint64_t begin, std::uint64_t end, bool content_only) override;
@@ -98,6 +100,9 @@ class Home final : public mem::PagesAway {
   struct Range {
     std::uint64_t begin, end;
   };
+
+  // drained_: what the remote has said since Leave.
+  static constexpr std::uint32_t kLeaving = 1, kBulkDrained = 2, kUrgentDrained = 4, kAllDrained = 7;
 
   // mover.cc
   static void* mover_main(void* self);

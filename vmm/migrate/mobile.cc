@@ -8,6 +8,7 @@
 
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
+#include "vmm/migrate/step_out.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -37,7 +38,10 @@ engine::Exit MobileVcpu::run() {
     home_->park();
   }
   home_->note_entry();
-  const engine::Exit e = away_.load(std::memory_order_acquire) ? run_away() : local_->run();
+  const bool away = away_.load(std::memory_order_acquire);
+  engine::Exit e = away ? run_away() : local_->run();
+  if (!away && e.kind == engine::ExitKind::Interrupted && home_->stopping())
+    e = step_out(*local_, home_->who().host_vdso_begin, home_->who().host_vdso_end);
   leave_guest();
   return e;
 }

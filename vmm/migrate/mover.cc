@@ -15,7 +15,6 @@
 
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
-#include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/cpu.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
@@ -372,6 +371,7 @@ int Home::go_out(std::uint32_t node, std::string& why) {
   }
   set_phase(Phase::Ask);
   int rc = 0;
+  open_pagemap();
   if (auto ok = uffd_.open(-1); !ok) {
     why = std::string("cannot watch its memory (") + ok.error().op + "): give it access to /dev/userfaultfd";
     rc = EPERM;
@@ -490,10 +490,11 @@ void Home::push_stash() {
     }
     push_range(directory_.stashes()[i]);
   }
+  // Said in both streams: pages handed over on demand travel in the urgent one.
   const Head done{Msg::PushDone};
   send(Stream::Bulk, {{&done, sizeof done}});
-  // Everything has been copied into the ring, or handed over on demand.
   const mem::LockGuard guard(lock_);
+  send(Stream::Urgent, {{&done, sizeof done}});
   for (const Directory::Stash& s : directory_.stashes()) ::munmap(pointer(s.copy), s.end - s.begin);
   directory_.clear_stashes();
 }
@@ -563,10 +564,12 @@ int Home::come_back(std::string& why) {
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
     for (MobileVcpu* v : engine_.vcpus()) v->arrive();
-    while (drained_.load() == 0) {
+    for (;;) {
+      const std::uint32_t seen = drained_.load();
+      if ((seen & kLeaving) != 0) break;
       die_if_lost();
-      futex_wait(&drained_, 0, 100'000);
-      if (drained_.load() == 0 && !hear(0)) die("the hpcd of its home node has ended");
+      futex_wait(&drained_, seen, 100'000);
+      if (!hear(0)) die("the hpcd of its home node has ended");
     }
     runs_away_.store(false, std::memory_order_release);
     where_ = 0;
@@ -576,14 +579,13 @@ int Home::come_back(std::string& why) {
   }
   // The stack may have grown there by itself; touching it makes the host's mapping grow here.
   if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0) {
-    char byte = 0;
-    static_cast<void>(mem::copy_in(&byte, stack, 1));
+    static_cast<void>(touch(stack));
   }
   began_us_ = 0;
   note_entry_ = true;
   release_all();
   ++migrations_;
-  while (drained_.load() != 2) {
+  while (drained_.load() != kAllDrained) {
     if (lost_.load() != 0) die(lost_why_);
     if (!hear(50)) die("the hpcd of its home node has ended");
   }

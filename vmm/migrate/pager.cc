@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/mobile.hh"
@@ -111,12 +110,12 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       Leaving l{};
       if (!read_as(l, v.data, v.bytes)) return;
       left_stack_.store(l.stack_begin != 0 ? l.stack_begin : ~std::uint64_t{0});
-      drained_.store(1);
+      drained_.fetch_or(kLeaving);
       futex_wake(&drained_);
       return;
     }
     case Msg::Drained:
-      drained_.store(2);
+      drained_.fetch_or(stream == Stream::Bulk ? kBulkDrained : kUrgentDrained);
       futex_wake(&drained_);
       ring_bell(poke_);
       return;
@@ -193,7 +192,7 @@ void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* da
 void Home::on_wanted(std::uint64_t page, bool shared) {
   alignas(64) static thread_local std::array<std::byte, kPageSize> buffer;
   if (shared) {
-    if (!mem::copy_in(buffer.data(), page, kPageSize)) return send_page(page, kPageNone, nullptr);
+    if (!read_page(page, buffer.data())) return send_page(page, kPageNone, nullptr);
     return send_page(page, kPageData, buffer.data());
   }
   const mem::LockGuard guard(lock_);

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,7 +14,6 @@
 #include <cstring>
 
 #include "hpcvmm/base/layout.hh"
-#include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/host.hh"
 
 #ifndef USERFAULTFD_IOC_NEW
@@ -23,7 +23,7 @@
 namespace hpcvmm::migrate {
 namespace {
 
-int g_pagemap = -1;  // NOLINT: opened once, by the only thread that moves pages
+int g_pagemap = -1, g_mem = -1;  // NOLINT: opened once
 
 Uffd::Fault fault_of(const uffd_msg& m) {
   Uffd::Fault f;
@@ -31,14 +31,6 @@ Uffd::Fault fault_of(const uffd_msg& m) {
   f.write = (m.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
   f.protect = (m.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
   return f;
-}
-
-int pagemap_fd() {
-  if (g_pagemap < 0) {
-    const int fd = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) host().hide_fd(fd, &g_pagemap);
-  }
-  return g_pagemap;
 }
 
 }  // namespace
@@ -115,7 +107,7 @@ bool Uffd::take(std::uint64_t page, void* out) {
   w.mode = UFFDIO_WRITEPROTECT_MODE_WP;
   while (::ioctl(fd_, UFFDIO_WRITEPROTECT, &w) != 0)
     if (errno != EAGAIN) return false;
-  if (!mem::copy_in(out, page, kPageSize)) return false;
+  if (!read_page(page, out)) return false;
   ::madvise(reinterpret_cast<void*>(page), kPageSize, MADV_DONTNEED);  // NOLINT(performance-no-int-to-ptr)
   wake(page);
   return true;
@@ -138,7 +130,7 @@ void pages_present(std::uint64_t begin, std::span<std::uint8_t> out) {
   std::array<std::uint64_t, 512> words{};
   for (std::size_t done = 0; done < out.size();) {
     const std::size_t n = std::min(words.size(), out.size() - done);
-    const ssize_t got = ::pread(pagemap_fd(), words.data(), n * sizeof words[0],
+    const ssize_t got = ::pread(g_pagemap, words.data(), n * sizeof words[0],
                                 static_cast<off_t>((begin / kPageSize + done) * sizeof words[0]));
     const std::size_t whole = got > 0 ? static_cast<std::size_t>(got) / sizeof words[0] : 0;
     for (std::size_t i = 0; i < n; ++i) out[done + i] = i < whole && words[i] >> 62 != 0 ? 1 : 0;
@@ -152,6 +144,21 @@ bool page_present(std::uint64_t page) {
   return one != 0;
 }
 
+bool read_page(std::uint64_t page, void* out) {
+  iovec to{out, kPageSize};
+  iovec from{reinterpret_cast<void*>(page), kPageSize};  // NOLINT(performance-no-int-to-ptr)
+  if (::process_vm_readv(static_cast<pid_t>(::syscall(SYS_getpid)), &to, 1, &from, 1, 0) == static_cast<ssize_t>(kPageSize))
+    return true;
+  // Rights that the guest has taken away do not keep its pages from moving.  Source: proc(5), /proc/pid/mem.
+  return g_mem >= 0 && ::pread(g_mem, out, kPageSize, static_cast<off_t>(page)) == static_cast<ssize_t>(kPageSize);
+}
+
+// The kernel copies the set before it looks at `how`.  Source: rt_sigprocmask(2).
+bool touch(std::uint64_t at) {
+  constexpr int kNoSuchHow = 99;
+  return ::syscall(SYS_rt_sigprocmask, kNoSuchHow, at, nullptr, 8) == 0 || errno != EFAULT;
+}
+
 bool is_zero_page(const void* data) {
   const auto* const words = static_cast<const std::uint64_t*>(data);
   for (std::size_t i = 0; i < kPageSize / sizeof words[0]; i += 8) {
@@ -161,9 +168,18 @@ bool is_zero_page(const void* data) {
   return true;
 }
 
+void open_pagemap() {
+  if (g_pagemap >= 0) return;
+  const int fd = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) host().hide_fd(fd, &g_pagemap);
+  const int mem = ::open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+  if (mem >= 0) host().hide_fd(mem, &g_mem);
+}
+
 void forget_pagemap() {
   if (g_pagemap >= 0) host().close_fd(g_pagemap);
-  g_pagemap = -1;
+  if (g_mem >= 0) host().close_fd(g_mem);
+  g_pagemap = g_mem = -1;
 }
 
 }  // namespace hpcvmm::migrate

@@ -48,7 +48,15 @@ class Uffd {
 bool page_present(std::uint64_t page);
 /// One bit (byte 1 or 0) a page.  Pages of a range that is no mapping are absent.
 void pages_present(std::uint64_t begin, std::span<std::uint8_t> out);
+// The threads of this folder block every signal, so that none that is meant for the guest ends there; a fault would
+// kill.  These two do not fault.
+/// Reads a page whatever its rights are; it must be present (or of a file).  False: nothing is there.
+bool read_page(std::uint64_t page, void* out);
+/// Touches eight bytes as a system call does: a stack grows, a missing page is fetched.  False: EFAULT.
+bool touch(std::uint64_t at);
 bool is_zero_page(const void* data);
+/// Opens /proc/self/pagemap, before a second thread asks.
+void open_pagemap();
 /// In the child of fork: the parent's /proc/self/pagemap is not ours.
 void forget_pagemap();
 

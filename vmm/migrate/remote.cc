@@ -72,6 +72,7 @@ void Remote::hear() {
 
 void Remote::serve() {
   link_.adopt(3);
+  open_pagemap();
   local::Register r{};
   r.role = local::Role::Remote;
   r.pid = ::getpid();
@@ -139,10 +140,10 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
     }
     case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk);
     case Msg::PushDone: {
-      const mem::LockGuard guard(lock_);
-      push_done_ = true;
-      void_.clear();
-      return;
+      push_said_ |= stream == Stream::Bulk ? 1U : 2U;
+      if (push_said_ != 3) return;
+      push_has_ended();
+      return start_drain();
     }
     case Msg::Leave: return on_leave();
     case Msg::Credit: {
@@ -212,6 +213,10 @@ Runner* Remote::runner(std::uint32_t id) {
   return it == runners_.end() ? nullptr : it->second.get();
 }
 
+std::uint64_t Remote::vdso_begin() const {
+  return direct_ ? vdso.range_begin : engine::kvm::host_vdso_address();
+}
+
 void Remote::began() {
   if (began_.exchange(1) != 0) return;
   const Head b{Msg::Began};
@@ -260,11 +265,15 @@ void clear_window(vdso::HostVdso& vdso) {
     const std::uint64_t bytes = vdso.range_end - vdso.range_begin;
     const std::uint64_t to = mem::arena_reserve(bytes);
     const std::uint64_t from = vdso.range_begin;
-    // Mapping by mapping: [vvar], [vvar_vclock] and [vdso] are neighbours, not one.
+    // Mapping by mapping: [vvar], [vvar_vclock] and [vdso] are neighbours, and cannot be split.
     std::uint64_t moved = 0;
-    for (std::uint64_t at = 0; at < bytes; at += kPageSize) {
-      void* const p = ::mremap(pointer(from + at), kPageSize, kPageSize, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to + at));
-      if (p != MAP_FAILED) moved += kPageSize;
+    while (moved < bytes) {
+      const std::uint64_t end = mem::host_mapping_end(from + moved);
+      if (end == 0) break;
+      const std::uint64_t size = end - (from + moved);
+      if (::mremap(pointer(from + moved), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to + moved)) == MAP_FAILED)
+        break;
+      moved += size;
     }
     const std::uint64_t delta = to - from;
     if (moved == bytes) {

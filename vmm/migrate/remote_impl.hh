@@ -53,6 +53,9 @@ class Remote {
   mem::Mm& mm() { return *mm_; }
   bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
   void began();
+  /// The host's vDSO as guests see it.
+  [[nodiscard]] std::uint64_t vdso_begin() const;
+  [[nodiscard]] std::uint64_t vdso_end() const { return vdso_begin() + (vdso.range_end - vdso.range_begin); }
 
   int kvm_fd = -1, uffd_device = -1;
   vdso::HostVdso vdso;
@@ -82,7 +85,9 @@ class Remote {
   void on_pages(const std::byte* data, std::size_t bytes, bool bulk);
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence, bool bulk);
   void on_fault(const Uffd::Fault& f);
+  void push_has_ended();
   void on_leave();
+  void start_drain();
   static void* drain_main(void* self);
   void drain();
   void wait_for_credit();
@@ -104,6 +109,7 @@ class Remote {
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;
+  unsigned push_said_ = 0;  // PushDone: 1 in the bulk stream, 2 in the urgent one
 
   mem::Lock lock_;  // what follows
   std::map<std::uint64_t, Range> ranges_;
@@ -112,7 +118,7 @@ class Remote {
   std::unordered_set<std::uint64_t> promised_;  // home wants them as soon as they arrive
   std::vector<Void> void_;
   bool push_done_ = false;
-  bool leaving_ = false;
+  bool leaving_ = false, draining_ = false;
   std::uint64_t drain_cursor_ = 0;  // pages below it have been sent, if they were there
 };
 

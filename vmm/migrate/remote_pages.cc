@@ -78,7 +78,7 @@ void Remote::make_map(const MapEntry& e) {
   if (table) {
     alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> page{};
     if (vdso.range_begin != 0 && e.end > std::uint64_t{1} << 32) {
-      vdso.fill_table(page.data(), (direct_ ? vdso.range_begin : engine::kvm::host_vdso_address()) - vdso.range_begin);
+      vdso.fill_table(page.data(), vdso_begin() - vdso.range_begin);
     } else {
       vdso::fill_empty_table(page.data());
     }
@@ -204,18 +204,36 @@ void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* da
   if (bulk)
     for (const Void& v : void_)
       if (page >= v.begin && page < v.end && sequence < v.sequence) return;
+  const auto range = find(page);
+  // Home has no such page any more; until the push is done it may still be on its way here.
+  if (flag == kPageNone && !push_done_ && range != ranges_.end() && range->second.kind == PageKind::Held) return;
   pending_.erase(page);
   if (promised_.erase(page) != 0) {
     taken_.insert(page);
     uffd_.wake(page);
     return send_page(page, flag, data);
   }
-  const auto range = find(page);
   if (flag == kPageNone && range != ranges_.end() && range->second.kind == PageKind::Shared)
     give_up("a file that the program has mapped got shorter while it was away");
   taken_.erase(page);
   const int rc = flag == kPageData ? uffd_.copy(page, data) : uffd_.zero(page);
   if (rc != 0) uffd_.wake(page);
+}
+
+/// Every page has arrived: what is waited for and not at home has never been written.
+void Remote::push_has_ended() {
+  const mem::LockGuard guard(lock_);
+  push_done_ = true;
+  void_.clear();
+  for (auto it = pending_.begin(); it != pending_.end();) {
+    const auto range = find(*it);
+    if (range == ranges_.end() || range->second.kind != PageKind::Held || taken_.contains(*it)) {
+      ++it;
+      continue;
+    }
+    if (uffd_.zero(*it) != 0) uffd_.wake(*it);
+    it = pending_.erase(it);
+  }
 }
 
 void Remote::on_fault(const Uffd::Fault& f) {
@@ -260,6 +278,16 @@ void Remote::on_leave() {
       ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
   }
   send(Stream::Urgent, {{&l, sizeof l}});
+  start_drain();
+}
+
+/// Leave is urgent and overtakes pages that are on their way here: they come first.
+void Remote::start_drain() {
+  {
+    const mem::LockGuard guard(lock_);
+    if (!leaving_ || !push_done_ || draining_) return;
+    draining_ = true;
+  }
   if (!start_thread(drain_main, this, "hpc-vmm-drain")) give_up("no thread to send its pages home");
 }
 
@@ -281,6 +309,9 @@ void Remote::drain() {
   for (const auto& [begin, end] : all) drain_range(begin, end);
   const Head done{Msg::Drained};
   send(Stream::Bulk, {{&done, sizeof done}});
+  // Pages that were taken on demand travel in the urgent stream.
+  const mem::LockGuard guard(lock_);
+  send(Stream::Urgent, {{&done, sizeof done}});
 }
 
 /// Room for one full message.  Without a lock: the credit comes through the pager.

@@ -13,6 +13,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/remote_impl.hh"
+#include "vmm/migrate/step_out.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -132,6 +133,7 @@ void Runner::run_guest() {
                                                        (e.error_code & kFetch) != 0);
       if (touch == mem::Touch::Retry) continue;
     }
+    if (e.kind == engine::ExitKind::Interrupted) e = step_out(*vcpu_, remote_.vdso_begin(), remote_.vdso_end());
     // Mappings are changing under us; if not, home has to judge.
     if (e.kind == engine::ExitKind::HostFault && ++host_faults < 16) {
       sleep_us(50);

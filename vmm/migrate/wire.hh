@@ -29,7 +29,7 @@ enum class Msg : std::uint16_t {
   Take,       // this page, please; answered by Pages
   PageWanted, // (remote to deputy) a guest thread waits for this page
   Pages,      // (both ways) pages; the receiver owns them from now on
-  PushDone,   // every page of the stash has been sent
+  PushDone,   // (in both streams) every page of the stash has been sent
   Leave,      // no vCPU will run any more: send all pages
   Credit,     // (both ways) so many bytes of bulk have been consumed
   // Remote to deputy.
@@ -38,7 +38,7 @@ enum class Msg : std::uint16_t {
   Left,
   Fp,
   Leaving,  // answer to Leave, before the first page
-  Drained,  // every page has been sent
+  Drained,  // (in both streams) every page has been sent
   Began,    // guest code runs
 };
 
