@@ -224,12 +224,7 @@ void Home::gathering(std::uint64_t begin, std::uint64_t end) {
     {
       const mem::LockGuard guard(lock_);
       switch (directory_.where(page)) {
-        case Whereabouts::Stash: {
-          const std::uint64_t copy = directory_.give(page);
-          directory_.set_home(page);
-          uffd_.copy(page, pointer(copy));
-          break;
-        }
+        case Whereabouts::Stash: keep_locked(page); break;
         case Whereabouts::Home: break;
         case Whereabouts::OnItsWay:
         case Whereabouts::Away: ask = pending_.insert(page).second;

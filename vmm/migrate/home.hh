@@ -139,6 +139,7 @@ class Home final : public mem::PagesAway {
   void on_fault(const Uffd::Fault& f);
   void on_wanted(std::uint64_t page, bool shared);
   void on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit);
+  void keep_locked(std::uint64_t page);
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
   void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data);
   void on_left(const std::byte* data, std::size_t bytes);

@@ -163,9 +163,7 @@ void Home::on_fault(const Uffd::Fault& f) {
     }
     const Whereabouts where = zero ? Whereabouts::Home : directory_.where(f.page);
     if (where == Whereabouts::Stash) {
-      const std::uint64_t copy = directory_.give(f.page);
-      directory_.set_home(f.page);
-      if (uffd_.copy(f.page, pointer(copy)) != 0) uffd_.wake(f.page);
+      keep_locked(f.page);
       return;
     }
     // At home, yet missing: it has never been written.
@@ -177,6 +175,15 @@ void Home::on_fault(const Uffd::Fault& f) {
   }
   PageAsk take{{Msg::Take}, f.page};
   send(Stream::Urgent, {{&take, sizeof take}});
+}
+
+/// Takes a page back from the stash.  Under lock_: what follows in the urgent stream must follow this.
+void Home::keep_locked(std::uint64_t page) {
+  const std::uint64_t copy = directory_.give(page);
+  directory_.set_home(page);
+  const PageAsk kept{{Msg::Kept}, page};
+  send(Stream::Urgent, {{&kept, sizeof kept}});
+  if (uffd_.copy(page, pointer(copy)) != 0) uffd_.wake(page);
 }
 
 void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data) {

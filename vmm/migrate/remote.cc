@@ -138,6 +138,13 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
       if (read_as(ask, v.data, v.bytes)) on_take(page_down(ask.address));
       return;
     }
+    case Msg::Kept: {
+      PageAsk kept{};
+      if (!read_as(kept, v.data, v.bytes)) return;
+      const mem::LockGuard guard(lock_);
+      taken_.insert(page_down(kept.address));
+      return;
+    }
     case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk);
     case Msg::PushDone: {
       push_said_ |= stream == Stream::Bulk ? 1U : 2U;

@@ -27,6 +27,7 @@ enum class Msg : std::uint16_t {
   Kick,       // make it leave the guest
   GetFp,      // answered by Fp
   Take,       // this page, please; answered by Pages
+  Kept,       // home has kept this page of the stash
   PageWanted, // (remote to deputy) a guest thread waits for this page
   Pages,      // (both ways) pages; the receiver owns them from now on
   PushDone,   // (in both streams) every page of the stash has been sent
@@ -130,7 +131,7 @@ struct Fp {
 };
 
 struct PageAsk {
-  Head head;  // Take or PageWanted
+  Head head;  // Take, Kept or PageWanted
   std::uint64_t address = 0;
 };
 
