@@ -46,6 +46,7 @@ class Transport::Impl {
   void take_answer(std::span<const std::byte> packet, Nanos now);
   bool answer_again(Peer& peer, const InitSeen& init);
   [[nodiscard]] static bool afford_handshake(Peer& peer, Nanos now);
+  [[nodiscard]] static bool insists(const Peer& peer, const Hello& other, Nanos now);
   void answer(Peer& peer, const InitSeen& init, Nanos now);
   void unknown(NodeId node, const Address& from, Nanos now);
   void send_handshake(const Peer& peer, const HandshakePacket& packet);

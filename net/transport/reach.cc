@@ -1,8 +1,9 @@
 // How peers come up: attempts, answers, and which of two sessions wins.
 //
 // Two nodes that try to reach each other at the same moment would make two sessions; the attempt of the lower
-// number wins: the lower one leaves the other's Init unanswered while its own is young, and drops what it has
-// answered when its own attempt succeeds; the higher one gives its attempt up when it answers.
+// number wins: the lower one leaves the other's Init unanswered while its own, or the session it led to, is
+// young, and drops what it has answered when its own attempt succeeds; the higher one gives its attempt up
+// when it answers.
 #include <sodium.h>
 
 #include <algorithm>
@@ -104,6 +105,14 @@ bool Transport::Impl::answer_again(Peer& peer, const InitSeen& init) {
   return false;
 }
 
+// Whether the other side, who is to give way, may not know yet that our attempt goes on or has succeeded.
+bool Transport::Impl::insists(const Peer& peer, const Hello& other, Nanos now) {
+  if (!peer.session) return peer.initiation && now - peer.initiated < kInsist;
+  const SessionBegin& begin = peer.session->begin();
+  return peer.session->keys().initiator() && begin.incarnation == other.incarnation &&
+         now - begin.since < 2 * kInsist;
+}
+
 void Transport::Impl::take_init(std::span<const std::byte> packet, const Address& from, Nanos now) {
   const auto init = read_init(secret_, packet);
   if (!init) return core_.drop(Drop::WrongKey);
@@ -114,9 +123,8 @@ void Transport::Impl::take_init(std::span<const std::byte> packet, const Address
   if (!afford_handshake(*peer, now)) return core_.drop(Drop::HandshakeRate);
   if (answer_again(*peer, *init)) return;
   if (repeated) return core_.drop(Drop::HandshakeOld);
-  const bool ours_is_better =
-      core_.config.node < peer->node && !peer->session && peer->initiation && now - peer->initiated < kInsist;
-  if (ours_is_better) return core_.drop(Drop::HandshakeOld);
+  if (core_.config.node < peer->node && insists(*peer, init->hello, now))
+    return core_.drop(Drop::HandshakeOld);
   answer(*peer, *init, now);
 }
 
@@ -198,6 +206,7 @@ void Transport::Impl::establish(Peer& peer, const Hello& hello, std::uint32_t lo
   begin.incarnation = hello.incarnation;
   begin.local_id = local_id;
   begin.remote_id = hello.session;
+  begin.since = now;
   ids_[local_id] = {Id::What::Live, &peer};
   peer.session = std::make_unique<Session>(core_, begin, std::move(keys), now);
   peer.session->set_interest(peer.interested);

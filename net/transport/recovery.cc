@@ -42,7 +42,15 @@ void Recovery::sent(SentPacket& packet, std::uint32_t bytes, bool asks, Nanos no
   in_flight_ += packet.bytes;
   ++core_->stats.packets_live;
   last_sent_ = now;
-  probe_time_ = now + (rtt_.probe_timeout(core_->config.tuning) << std::min(timeouts_, kMaxBackoff));
+  probe_time_ = now + patience();
+}
+
+// Doubles while nothing comes back, but several tries must fall into the silence after which a peer is given
+// up.
+Nanos Recovery::patience() const {
+  const Tuning& t = core_->config.tuning;
+  const Nanos first = rtt_.probe_timeout(t);
+  return std::min(first << std::min(timeouts_, kMaxBackoff), std::max(first, t.keepalive));
 }
 
 void Recovery::pop() {
@@ -158,7 +166,7 @@ AckOutcome Recovery::on_time(Nanos now) {
     if (timeouts_ == 3) congestion_.on_silence();
     requeue_most_urgent();
     outcome.offer_lost = outcome.answer_lost = true;
-    probe_time_ = now + (rtt_.probe_timeout(core_->config.tuning) << std::min(timeouts_, kMaxBackoff));
+    probe_time_ = now + patience();
   }
   return outcome;
 }

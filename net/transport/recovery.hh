@@ -94,6 +94,7 @@ class Recovery {
   void requeue_most_urgent();
   void pop();
   [[nodiscard]] Nanos loss_delay() const;
+  [[nodiscard]] Nanos patience() const;
 
   Core* core_;
   Outgoing* outgoing_;

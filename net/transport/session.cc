@@ -6,7 +6,7 @@ namespace hpcvmm::net {
 namespace {
 
 // Received packets after which an acknowledgement goes out at the end of the pass.
-constexpr std::uint32_t kAckEvery = 8;
+constexpr std::uint32_t kAckEvery = 4;
 // How far back ranges of received packets are kept.
 constexpr std::uint64_t kRangesReach = 65536;
 

@@ -21,6 +21,7 @@ struct SessionBegin {
   std::uint64_t incarnation = 0;
   std::uint32_t local_id = 0;   ///< on packets to us
   std::uint32_t remote_id = 0;  ///< on packets to the peer
+  Nanos since = 0;
 };
 
 class Session {

@@ -93,6 +93,7 @@ class SimNode final : public Handler {
 
   // What the handler does and has seen.
   std::function<Take(const Message&)> take;  ///< instead of Done
+  std::function<void(const Message&)> raw;   ///< instead of checking the message
   std::function<void(Priority, Nanos)> on_latency;
   std::function<void(NodeId)> when_up;
   std::map<NodeId, std::vector<DownReason>> downs;
@@ -120,7 +121,7 @@ class SimNode final : public Handler {
       const Take t = take(m);
       if (t == Take::Later) return t;
     }
-    check(m);
+    raw ? raw(m) : check(m);
     lent_.erase({m.from, m.priority});
     return Take::Done;
   }
