@@ -1,8 +1,10 @@
 #include "vmm/mem/mm.hh"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -47,6 +49,14 @@ bool is_error(std::int64_t rc) { return rc < 0 && rc >= -4095; }
 
 }  // namespace
 
+/// A regular file of root's that is open for reading and that others may not write: a mapping of it can be copied to
+/// another node like one of a shared library.
+static bool is_steady(int fd) {
+  struct stat s {};
+  if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || s.st_uid != 0 || (s.st_mode & 022) != 0) return false;
+  return (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
 /// True if the range holds the whole zone and something on both sides of it.
 static bool spans_zone(std::uint64_t addr, std::uint64_t bytes) {
   return addr < kZoneBegin && addr + bytes > kZoneEnd;
@@ -63,6 +73,7 @@ void Mm::note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, 
   v.shared = (flags & MAP_TYPE) != MAP_PRIVATE && (flags & MAP_TYPE) != MAP_DROPPABLE;
   v.file = fd >= 0 && (flags & MAP_ANONYMOUS) == 0;
   v.grows_down = (flags & MAP_GROWSDOWN) != 0;
+  v.steady = v.shared && v.file && is_steady(fd);
   if (away_ != nullptr) away_->mapped(at, v);
   vmas_.insert(at, v);
 }

@@ -172,9 +172,9 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
 }
 
 void Home::mapped(std::uint64_t begin, mem::Vma& v) {
-  if (!runs_away() || v.shared) return;
+  if (!runs_away() || (v.shared && !v.steady)) return;
   std::vector<MapEntry> entries;
-  if (v.file && (v.prot & PROT_WRITE) != 0) {
+  if (v.file && !v.shared && (v.prot & PROT_WRITE) != 0) {
     const std::uint64_t end = v.end;
     describe(begin, v, entries);
     make_anonymous(begin, end, v.prot, entries.front().end);

@@ -274,7 +274,7 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
 const char* Home::cannot_move_locked() const {
   std::uint64_t anonymous = 0;
   for (const auto& [begin, v] : mm_->vmas_locked()) {
-    if (v.shared) return "shared memory mapping";
+    if (v.shared && !v.steady) return "shared memory mapping";
     if (!v.file) anonymous += v.end - begin;
   }
   if (anonymous > kMostAnonymous) return "more than 64 GiB of address space";
