@@ -67,24 +67,35 @@ struct Reader {
 
 constexpr std::uint64_t kVersion = 1;
 
+constexpr std::size_t kLongest = 131072;             // of one string, its NUL included
+constexpr std::size_t kMost = std::size_t{6} << 20;  // of all
+
+/// Appends the string at `at` in pieces: a buffer for the longest would be a mapping of its own each time,
+/// and the arena's addresses are handed out once.  0 or an errno.
+int read_string(std::uint64_t at, std::string& out) {
+  std::array<char, 4096> piece{};
+  for (;;) {
+    const std::ptrdiff_t n = mem::copy_in_string(piece.data(), at, piece.size());
+    if (n < 0) return EFAULT;
+    out.append(piece.data(), static_cast<std::size_t>(n));
+    if (out.size() >= kLongest) return E2BIG;
+    if (n < static_cast<std::ptrdiff_t>(piece.size())) return 0;
+    at += piece.size();
+  }
+}
+
 /// Copies a NULL-terminated array of strings.  0 or an errno.  Limits as Linux: 128 KiB a string, 6 MiB in
 /// all.
 int read_strings(std::uint64_t at, Abi abi, std::vector<std::string>& out, std::size_t& total) {
-  constexpr std::size_t kLongest = 131072;
-  constexpr std::size_t kMost = std::size_t{6} << 20;
   if (at == 0) return 0;
   const std::size_t size = abi == Abi::X64 ? 8 : 4;
-  std::vector<char> buffer(kLongest);
   for (;; at += size) {
     std::uint64_t p = 0;
     if (!mem::copy_in(&p, at, size)) return EFAULT;
     if (p == 0) return 0;
-    const std::ptrdiff_t n = mem::copy_in_string(buffer.data(), p, buffer.size());
-    if (n < 0) return EFAULT;
-    if (n == static_cast<std::ptrdiff_t>(buffer.size())) return E2BIG;
-    total += static_cast<std::size_t>(n) + 1 + size;
+    if (const int e = read_string(p, out.emplace_back())) return e;
+    total += out.back().size() + 1 + size;
     if (total > kMost) return E2BIG;
-    out.emplace_back(buffer.data(), static_cast<std::size_t>(n));
   }
 }
 
@@ -107,12 +118,10 @@ void drop_kept(const Task& t, int fd) {
     raw_call(SYS_close, word(fd));
 }
 
-std::vector<const char*> pointers(const std::vector<std::string>& strings) {
-  std::vector<const char*> p;
+void point_at(const std::vector<std::string>& strings, std::vector<const char*>& p) {
   p.reserve(strings.size() + 1);
   for (const std::string& s : strings) p.push_back(s.c_str());
   p.push_back(nullptr);
-  return p;
 }
 
 }  // namespace
@@ -189,39 +198,73 @@ int check(const load::ExecRequest& request, load::Program& program) {
   return 0;
 }
 
-int run_native(load::ExecRequest& request, const std::vector<std::string>& env) {
-  const auto argv = pointers(request.argv);
-  const auto envp = pointers(env);
+int run_native(ExecPlan& plan) {
+  const load::ExecRequest& request = plan.request;
+  point_at(request.argv, plan.argv);
+  point_at(plan.env, plan.envp);
   return -static_cast<int>(raw_call(SYS_execveat, word(request.dirfd), word(request.path.c_str()),
-                                    word(argv.data()), word(envp.data()), word(request.flags)));
+                                    word(plan.argv.data()), word(plan.envp.data()), word(request.flags)));
 }
 
-int run_managed(const Task& t, const ExecConfig& config, const std::vector<std::string>& args,
-                const std::vector<std::string>& env) {
-  const std::string bytes = encode(config);
+int run_managed(const Task& t, ExecPlan& plan) {
+  plan.handover = encode(plan.config);
   const int memfd = static_cast<int>(raw_call(SYS_memfd_create, word("hpc-vmm-exec"), 0));
   if (memfd < 0) return -memfd;
-  raw_call(SYS_write, word(memfd), word(bytes.data()), bytes.size());
+  raw_call(SYS_write, word(memfd), word(plan.handover.data()), plan.handover.size());
   const int kept = keep_across_exec(t, memfd);
   raw_call(SYS_close, word(memfd));
   std::array<char, 32> number{};
   std::snprintf(number.data(), number.size(), "%d", kept);
-  std::vector<std::string> argv{kExecMark, number.data()};
-  argv.insert(argv.end(), args.begin(), args.end());
-  const auto argp = pointers(argv);
-  const auto envp = pointers(env);
-  const auto rc = raw_call(SYS_execveat, word(config.self_fd), word(""), word(argp.data()), word(envp.data()),
-                           AT_EMPTY_PATH);
+  plan.arguments = {kExecMark, number.data()};
+  plan.arguments.insert(plan.arguments.end(), plan.program.argv.begin(), plan.program.argv.end());
+  point_at(plan.arguments, plan.argv);
+  point_at(plan.env, plan.envp);
+  const auto rc = raw_call(SYS_execveat, word(plan.config.self_fd), word(""), word(plan.argv.data()),
+                           word(plan.envp.data()), AT_EMPTY_PATH);
   drop_kept(t, kept);
   return -static_cast<int>(rc);
 }
 
+/// Hands the program over to hpc-vmm itself.  Returns only on failure, the guest's errno.
+int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
+  // exec does the same; before it, what is kept for the new image would appear in the parent's table.
+  if (t.vfork_child) raw_call(SYS_unshare, CLONE_FILES);
+  const Process& p = *t.process;
+  // A number from here on: the plan is freed where it may mean another file.
+  const int program_fd = plan.program.fd.release();
+  ExecConfig& config = plan.config;
+  config.options = p.options;
+  config.options.node = home_of(t).wanted();
+  config.program_fd = keep_across_exec(t, program_fd);
+  config.execfn = plan.program.execfn;
+  config.path = plan.program.path;
+  config.secure = plan.program.secure;
+  config.mask = mask;
+  config.cpuid = engine::kvm::cpuid_bytes();
+  config.nofile_hard = p.nofile_hard;
+  config.kvm_fd = keep_across_exec(t, kvm_fd());
+  config.self_fd = keep_across_exec(t, self_fd());
+  config.options.trace_fd = keep_across_exec(t, p.options.trace_fd);
+  config.options.summary_fd = keep_across_exec(t, p.options.summary_fd);
+  if (p.seccomp != nullptr) config.seccomp = seccomp_encode(*p.seccomp);
+  const int error = run_managed(t, plan);
+  drop_kept(t, config.program_fd);
+  drop_kept(t, config.kvm_fd);
+  drop_kept(t, config.self_fd);
+  drop_kept(t, config.options.trace_fd);
+  drop_kept(t, config.options.summary_fd);
+  raw_call(SYS_close, word(program_fd));
+  return error;
+}
+
 }  // namespace
 
-int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>& env) {
+int execute(Task& t) {
+  ExecPlan& plan = *t.exec;
+  load::ExecRequest& request = plan.request;
+  load::Program& program = plan.program;
   if (request.dirfd >= 0 && is_hidden(request.dirfd)) return EBADF;
   if (is_own_exe_path(t, request.path.c_str())) request.path = t.process->exe;
-  load::Program program;
   if (const int e = check(request, program)) return e;
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return ERESTART;
@@ -232,54 +275,42 @@ int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>&
           program.native == load::Native::Unreadable
               ? "it cannot be read"
               : "it has set-user-ID, set-group-ID or file capabilities");
+    const int program_fd = program.fd.release();  // close-on-exec; see hand_over
     const std::uint64_t host = mask & ~kForcedSignals;
     raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&host), 0, 8);
-    error = run_native(request, env);
+    error = run_native(plan);
+    if (program_fd >= 0) raw_call(SYS_close, word(program_fd));
   } else {
-    // exec does the same; before it, what is kept for the new image would appear in the parent's table.
-    if (t.vfork_child) raw_call(SYS_unshare, CLONE_FILES);
-    ExecConfig config;
-    config.options = t.process->options;
-    config.options.node = home_of(t).wanted();
-    config.program_fd = keep_across_exec(t, program.fd.get());
-    config.execfn = program.execfn;
-    config.path = program.path;
-    config.secure = program.secure;
-    config.mask = mask;
-    config.cpuid = engine::kvm::cpuid_bytes();
-    config.nofile_hard = t.process->nofile_hard;
-    config.kvm_fd = keep_across_exec(t, kvm_fd());
-    config.self_fd = keep_across_exec(t, self_fd());
-    config.options.trace_fd = keep_across_exec(t, t.process->options.trace_fd);
-    config.options.summary_fd = keep_across_exec(t, t.process->options.summary_fd);
-    if (t.process->seccomp != nullptr) config.seccomp = seccomp_encode(*t.process->seccomp);
-    error = run_managed(t, config, program.argv, env);
-    drop_kept(t, config.program_fd);
-    drop_kept(t, config.kvm_fd);
-    drop_kept(t, config.self_fd);
-    drop_kept(t, config.options.trace_fd);
-    drop_kept(t, config.options.summary_fd);
+    error = hand_over(t, plan, mask);
   }
   set_guest_mask(t, mask);
   return error;
 }
 
 namespace {
-SysRet exec_call(const CallContext& c, int dirfd, std::uint64_t path, std::uint64_t argv, std::uint64_t envp,
-                 int flags) {
-  load::ExecRequest request;
-  request.dirfd = dirfd;
-  request.flags = flags;
+
+/// Copies the guest's strings into the plan.  0 or an errno.
+int read_plan(const CallContext& c, ExecPlan& plan, std::uint64_t path, std::uint64_t argv,
+              std::uint64_t envp) {
   std::array<char, 4096> name{};
   const std::ptrdiff_t n = mem::copy_in_string(name.data(), path, name.size());
-  if (n < 0) return SysRet::fail(EFAULT);
-  if (n == static_cast<std::ptrdiff_t>(name.size())) return SysRet::fail(ENAMETOOLONG);
-  request.path = name.data();
-  std::vector<std::string> env;
+  if (n < 0) return EFAULT;
+  if (n == static_cast<std::ptrdiff_t>(name.size())) return ENAMETOOLONG;
+  plan.request.path = name.data();
   std::size_t total = 0;
-  if (const int e = read_strings(argv, c.abi, request.argv, total)) return SysRet::fail(e);
-  if (const int e = read_strings(envp, c.abi, env, total)) return SysRet::fail(e);
-  const int error = execute(c.task, request, env);
+  if (const int e = read_strings(argv, c.abi, plan.request.argv, total)) return e;
+  return read_strings(envp, c.abi, plan.env, total);
+}
+
+SysRet exec_call(const CallContext& c, int dirfd, std::uint64_t path, std::uint64_t argv, std::uint64_t envp,
+                 int flags) {
+  Task& t = c.task;
+  t.exec = std::make_shared<ExecPlan>();
+  t.exec->request.dirfd = dirfd;
+  t.exec->request.flags = flags;
+  int error = read_plan(c, *t.exec, path, argv, envp);
+  if (error == 0) error = execute(t);
+  t.exec.reset();
   return error == ERESTART ? SysRet::restart() : SysRet::fail(error);
 }
 }  // namespace

@@ -34,7 +34,21 @@ struct ExecConfig {
 std::string encode(const ExecConfig& c);
 bool decode(const std::string& bytes, ExecConfig& c);
 
-/// Executes the request in place of this process.  Returns only on failure, the guest's errno.
-int execute(Task& t, load::ExecRequest& request, const std::vector<std::string>& env);
+/// All memory that an execve needs.  A vfork child has its parent's heap and does not come back from a
+/// successful exec, so this belongs to its Task, which the parent frees: nothing on the child's stack may own
+/// heap memory when the host call is issued.  Descriptors here are numbers of the child's table, which the
+/// parent must not close.
+struct ExecPlan {
+  load::ExecRequest request;
+  std::vector<std::string> env;
+  load::Program program;
+  ExecConfig config;
+  std::string handover;                // config, encoded
+  std::vector<std::string> arguments;  // of the new hpc-vmm
+  std::vector<const char*> argv, envp;
+};
+
+/// Executes t.exec->request in place of this process.  Returns only on failure, the guest's errno.
+int execute(Task& t);
 
 }  // namespace hpcvmm::deputy

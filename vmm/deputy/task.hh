@@ -103,8 +103,9 @@ struct Task {
   std::uint64_t host_faults = 0;  // without progress, at the same rip
   std::uint64_t host_fault_rip = 0;
   Counters count;
-  std::unique_ptr<gdb::Thread> debug;  // nullptr: not debugged
-  void* stack = nullptr;               // this thread's VMM stack, for reuse after it has ended
+  std::unique_ptr<gdb::Thread> debug;     // nullptr: not debugged
+  void* stack = nullptr;                  // this thread's VMM stack, for reuse after it has ended
+  std::shared_ptr<struct ExecPlan> exec;  // while an execve is under way
 };
 
 /// The task of the calling host thread.  A vfork child replaces its parent's for the time being.

@@ -64,6 +64,7 @@ class KvmEngine final : public Engine {
     std::uint32_t flags;
   };
   Status create_vm();
+  void give_apics();
   Status add_slot(std::uint64_t gpa, std::uint64_t host, std::uint64_t bytes, std::uint32_t flags = 0);
   Status build_system_pages();
   Status map_host_vdso();
@@ -73,6 +74,7 @@ class KvmEngine final : public Engine {
 
   KvmConfig config_;
   int vm_fd_ = -1;
+  bool has_apic_ = false;
   std::uint32_t run_bytes_ = 0;
   PageTables tables_;
   std::vector<Slot> slots_;             // in the order of their numbers; never deleted or moved

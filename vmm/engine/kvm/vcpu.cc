@@ -93,6 +93,12 @@ Status KvmVcpu::create(unsigned id) {
   HPCVMM_CHECK_OK(call(fd_, KVM_SET_CPUID2, &g_cpuid, "KVM_SET_CPUID2"));
   HPCVMM_CHECK_OK(setup_registers());
   HPCVMM_CHECK_OK(setup_msrs());
+  if (engine_.has_apic_ && id_ != 0) {
+    // All but the first would wait for another processor's start-up interrupt.
+    kvm_mp_state state{};
+    state.mp_state = KVM_MP_STATE_RUNNABLE;
+    HPCVMM_CHECK_OK(call(fd_, KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE"));
+  }
   run_->kvm_valid_regs = kSyncSet;
   fresh_ = true;
   return Unit{};
