@@ -122,6 +122,7 @@ std::unique_ptr<engine::Engine> make_engine(const Start& s) {
   config.copy_in = mem::copy_in;
   config.host_vdso = s.vdso.range_begin;
   config.host_vdso_bytes = s.vdso.range_end - s.vdso.range_begin;
+  config.host_vdso_later = true;
   auto made = engine::kvm::make_kvm_engine(config);
   if (!made) die_late(made.error().op, made.error().code, SIGKILL);
   return *std::move(made);

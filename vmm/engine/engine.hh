@@ -91,6 +91,17 @@ class Engine {
     static_cast<void>(prot);
   }
 
+  /// [begin, end) holds mappings of a new program that lie close together, and the room where they will grow:
+  /// what the engine keeps per range of memory should be one thing for all of it (a memory slot costs 45 us,
+  /// whatever its size up to 64 MiB).  A hint; direct: nothing to do.
+  virtual void reserve(std::uint64_t begin, std::uint64_t end) {
+    static_cast<void>(begin);
+    static_cast<void>(end);
+  }
+  /// All of a new program's places are reserved: the pages of the engine's own that guests may read can be
+  /// mapped.
+  virtual void places_reserved() {}
+
   /// In the parent before fork(2), on the forking thread: saves what cannot be read in the child.
   virtual void before_fork(Vcpu& self) { static_cast<void>(self); }
   /// In the child after fork(2): drop the parent's VM and make one of our own, with `self` as its only vCPU.

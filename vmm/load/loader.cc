@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::uint64_t kPieBase64 = 0x5555'5555'4aaa;  // two thirds of the 47-bit window, not yet aligned
 constexpr std::uint64_t kPieBase32 = 0x5655'5000;       // a third of 4 GiB, plus 16 MiB
-constexpr std::uint64_t kBrkRange64 = std::uint64_t{1} << 30;  // arch_randomize_brk()
-constexpr std::uint64_t kBrkRange32 = std::uint64_t{1} << 25;
+// arch_randomize_brk(): newer kernels have 1 GiB for 64-bit programs, older ones 32 MiB for all.  Here 32
+// MiB, so that one memory slot holds a program and its heap.
+constexpr std::uint64_t kBrkRange = std::uint64_t{1} << 25;
 
 std::uint64_t page_offset(std::uint64_t a) { return a & (kPageSize - 1); }
 bool failed(std::int64_t result) { return result < 0; }
@@ -222,9 +223,8 @@ void Loading::place_brk(Loaded& out) const {
   const bool moved = images_.program.shape == Shape::StaticPie;
   out.brk = page_up(moved ? pie_base() : end_);
   if (!randomize_ || options_.randomize_va_space < 2) return;
-  const std::uint64_t range = images_.program.header.abi == Abi::X64 ? kBrkRange64 : kBrkRange32;
   const std::uint64_t gap = moved ? 0 : kPageSize;
-  const std::uint64_t random = out.brk + gap + (options_.random[1] % (range / kPageSize)) * kPageSize;
+  const std::uint64_t random = out.brk + gap + (options_.random[1] % (kBrkRange / kPageSize)) * kPageSize;
   // Only a program linked to end right below the zone: its heap has no room there, but must not start inside.
   if (!touches_zone(random, kPageSize)) out.brk = random;
 }

@@ -278,7 +278,7 @@ TEST(Loader, RandomisationStaysInLinuxsRange) {
     const std::uint64_t start = mapper.calls.at(0).addr;
     EXPECT_EQ(start, 0x5555'5555'4000 + (random & 0xfff'ffff) * kPageSize);
     EXPECT_GE(pie.brk, page_up(pie.end_data) + kPageSize);
-    EXPECT_LT(pie.brk, page_up(pie.end_data) + (1 << 20) + (std::uint64_t{1} << 30));
+    EXPECT_LT(pie.brk, page_up(pie.end_data) + (1 << 20) + (std::uint64_t{1} << 25));
     places.insert(start);
     ListMapper low;
     low.next = 0xf7ff'f000;

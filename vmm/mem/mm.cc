@@ -12,6 +12,8 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
@@ -163,7 +165,8 @@ SysRet Mm::protect(std::uint64_t addr, std::uint64_t len, int prot) {
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + bytes);
   if (away_ != nullptr)
-    away_->protecting(addr, addr + bytes, static_cast<std::uint32_t>(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
+    away_->protecting(addr, addr + bytes,
+                      static_cast<std::uint32_t>(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)));
   const std::int64_t rc = raw(SYS_mprotect, addr, bytes, static_cast<std::int64_t>(prot));
   if (!is_error(rc)) {
     std::uint64_t from = addr;
@@ -295,9 +298,30 @@ SysRet Mm::detach_shm(std::uint64_t addr) {
   return SysRet::raw(rc);
 }
 
+// A program's code, data and heap, its libraries, its stack: three places, each with room to grow.
+void Mm::reserve_places() {
+  constexpr std::uint64_t kRoom = std::uint64_t{16} << 20;
+  constexpr std::uint64_t kNear = std::uint64_t{40} << 20;   // the heap starts up to 32 MiB behind the data
+  constexpr std::uint64_t kMost = std::uint64_t{128} << 20;  // larger ones get slots as they are touched
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges{{brk_start_, brk_start_ + kRoom}};
+  for (const auto& [begin, v] : vmas_) ranges.emplace_back(begin, v.end);
+  std::sort(ranges.begin(), ranges.end());
+  for (std::size_t i = 0; i < ranges.size();) {
+    auto [begin, end] = ranges[i];
+    while (++i < ranges.size() && ranges[i].first <= end + kNear && ranges[i].second - begin <= kMost)
+      end = std::max(end, ranges[i].second);
+    const bool grows_up = begin <= brk_start_ && brk_start_ < end;
+    // Libraries and stacks grow downwards.
+    if (!grows_up && end - begin < kRoom) begin = end - std::min(end, kRoom);
+    if (end - begin <= kMost) engine_->reserve(begin, end);
+  }
+  engine_->places_reserved();
+}
+
 void Mm::prefill_all() {
   constexpr std::uint64_t kSmall = std::uint64_t{4} << 20;
   const LockGuard guard(lock_);
+  reserve_places();
   for (const auto& [begin, v] : vmas_) {
     if (v.prot == 0 || v.end - begin > kSmall) continue;
     // The last page makes the slot; a stack is entered from its top.

@@ -56,8 +56,8 @@ class Mm {
   /// As touch(), for a place where the window is a copy: no stack grows, no file ends here.
   Touch touch_copy(std::uint64_t addr, bool write, bool exec);
 
-  /// The stack mapping at `begin` may have grown by itself (a guest of the direct engine, the kernel): takes the
-  /// host's word.  Under lock().
+  /// The stack mapping at `begin` may have grown by itself (a guest of the direct engine, the kernel): takes
+  /// the host's word.  Under lock().
   void refresh_stack_locked(std::uint64_t begin);
   /// From now on `away` is told of changes; nullptr: nobody.  Under lock().
   void set_away_locked(PagesAway* away) { away_ = away; }
@@ -79,6 +79,7 @@ class Mm {
   [[nodiscard]] bool allowed(std::uint64_t addr, std::uint64_t len) const;
   void note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, int fd);
   static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
+  void reserve_places();
   Touch stack_touch(std::uint64_t addr);
 
   std::unique_ptr<engine::Engine> engine_;

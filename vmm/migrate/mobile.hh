@@ -83,6 +83,8 @@ class MobileEngine final : public engine::Engine {
   void prefill(std::uint64_t begin, std::uint64_t end, engine::Prot prot) override {
     inner_->prefill(begin, end, prot);
   }
+  void reserve(std::uint64_t begin, std::uint64_t end) override { inner_->reserve(begin, end); }
+  void places_reserved() override { inner_->places_reserved(); }
   void before_fork(engine::Vcpu& self) override;
   Status after_fork(engine::Vcpu& self) override;
 

@@ -123,12 +123,26 @@ Status KvmEngine::build_system_pages() {
   return tables_.set_page(kIdt, idt.gpa, kWritable | kNoExec);
 }
 
+// A slot for the host's [vvar] and [vdso] alone.
 Status KvmEngine::map_host_vdso() {
-  if (config_.host_vdso_bytes == 0) return Unit{};
+  if (config_.host_vdso_bytes == 0 || config_.host_vdso_later) return Unit{};
   const std::uint64_t gpa = next_window_gpa_;
   next_window_gpa_ += kSlotSizes[2];
   HPCVMM_CHECK_OK(add_slot(gpa, config_.host_vdso, config_.host_vdso_bytes, KVM_MEM_READONLY));
   return tables_.set_run(kHostVdso, gpa, static_cast<unsigned>(config_.host_vdso_bytes / kPageSize), kUser);
+}
+
+// They lie beside the guest's own mappings, so as a rule a slot holds them already.  Neither their host
+// mapping nor these entries allow a write.
+void KvmEngine::places_reserved() {
+  if (!config_.host_vdso_later) return;
+  const std::uint64_t begin = config_.host_vdso;
+  const std::uint64_t end = begin + config_.host_vdso_bytes;
+  for (std::uint64_t at = begin; at < end; at += kPageSize) {
+    const auto gpa = gpa_of(at, begin, end);
+    // Without memory the guest's first look at a clock ends it, if nothing before it did.
+    if (!gpa || !tables_.set_page(kHostVdso + (at - begin), *gpa, kUser)) return;
+  }
 }
 
 Result<std::unique_ptr<Vcpu>> KvmEngine::make_vcpu() {
@@ -150,26 +164,57 @@ void KvmEngine::recycle(std::unique_ptr<Vcpu> vcpu) { idle_.push_back(std::move(
 
 void KvmEngine::unmap(std::uint64_t begin, std::uint64_t end) { tables_.clear(begin, end); }
 
+// What lies between the slots below and above `address`; empty if a slot holds it.
+KvmEngine::Range KvmEngine::free_around(std::uint64_t address) const {
+  Range free{0, kTaskSize64};
+  const auto above = std::upper_bound(by_host_.begin(), by_host_.end(), address,
+                                      [&](std::uint64_t at, std::uint32_t k) { return at < slots_[k].host; });
+  if (above != by_host_.end()) free.end = slots_[*above].host;
+  if (above != by_host_.begin()) {
+    const Slot& below = slots_[*std::prev(above)];
+    free.begin = below.host + below.bytes;
+  }
+  return free;
+}
+
+// `align`: guest-physical and host address are equal modulo this, for 2 MiB pages at least 2 MiB.
+Status KvmEngine::add_window_slot(Range range, std::uint64_t align) {
+  const std::uint64_t gpa = (next_window_gpa_ + align - 1) / align * align + range.begin % align;
+  HPCVMM_CHECK_OK(add_slot(gpa, range.begin, range.end - range.begin));
+  next_window_gpa_ = gpa + (range.end - range.begin);
+  const auto after = std::lower_bound(by_host_.begin(), by_host_.end(), range.begin,
+                                      [&](std::uint32_t k, std::uint64_t at) { return slots_[k].host < at; });
+  by_host_.insert(after, static_cast<std::uint32_t>(slots_.size() - 1));
+  return Unit{};
+}
+
 Result<std::uint64_t> KvmEngine::make_slot_for(std::uint64_t address, std::uint64_t begin,
                                                std::uint64_t end) {
+  const Range free = free_around(address);
   for (const std::uint64_t size : kSlotSizes) {
     const bool smallest = size == kSlotSizes[2];
     // Large slots only for large mappings: their cost (rmap) is paid at creation, whatever is touched.
     if (!smallest && end - begin < size / 2 && slots_.size() < kManySlots) continue;
-    const std::uint64_t host = address / size * size;
-    const std::uint64_t bytes = std::min(host + size, kTaskSize64) - host;
-    if (touches_zone(host, bytes)) continue;
-    const auto after =
-        std::lower_bound(by_host_.begin(), by_host_.end(), host,
-                         [&](std::uint32_t k, std::uint64_t at) { return slots_[k].host < at; });
-    if (after != by_host_.end() && slots_[*after].host < host + bytes) continue;  // a smaller slot is inside
-    const std::uint64_t gpa = (next_window_gpa_ + size - 1) / size * size;
-    HPCVMM_CHECK_OK(add_slot(gpa, host, bytes));
-    next_window_gpa_ = gpa + size;
-    by_host_.insert(after, static_cast<std::uint32_t>(slots_.size() - 1));
-    return gpa + (address - host);
+    Range range{address / size * size, std::min(address / size * size + size, kTaskSize64)};
+    if (!smallest && (range.begin < free.begin || range.end > free.end)) continue;
+    range = {std::max(range.begin, free.begin), std::min(range.end, free.end)};
+    if (touches_zone(range.begin, range.end - range.begin)) continue;
+    HPCVMM_CHECK_OK(add_window_slot(range, size));
+    return slots_.back().gpa + (address - range.begin);
   }
   return Error::of(ENOMEM, "no room for a memory slot");
+}
+
+void KvmEngine::reserve(std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t vdso = config_.host_vdso;
+  if (config_.host_vdso_bytes != 0 && vdso >= begin && vdso < end + kSlotSizes[2])
+    end = std::max(end, vdso + config_.host_vdso_bytes);
+  const Range free = free_around(begin);
+  const Range range{std::max(begin / kStep * kStep, free.begin),
+                    std::min((end + kStep - 1) / kStep * kStep, std::min(free.end, kTaskSize64))};
+  if (range.begin >= range.end || touches_zone(range.begin, range.end - range.begin)) return;
+  // Without it each part gets a slot when it is touched.
+  static_cast<void>(add_window_slot(range, kStep));
 }
 
 const KvmEngine::Slot* KvmEngine::find_slot(std::uint64_t address) const {

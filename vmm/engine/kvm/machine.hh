@@ -23,6 +23,8 @@ struct KvmConfig {
   /// The host's [vvar]+[vdso], to be mapped at kHostVdso; 0 bytes: none.
   std::uint64_t host_vdso = 0;
   std::uint64_t host_vdso_bytes = 0;
+  /// It is mapped only in places_reserved(), where as a rule it needs no slot of its own.
+  bool host_vdso_later = false;
 };
 
 /// What KVM offers this process's guests in CPUID, as bytes: asking takes 0.5 ms, so a program executed by a
@@ -52,6 +54,8 @@ class KvmEngine final : public Engine {
   void unmap(std::uint64_t begin, std::uint64_t end) override;
   Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, Prot prot) override;
   void prefill(std::uint64_t begin, std::uint64_t end, Prot prot) override;
+  void reserve(std::uint64_t begin, std::uint64_t end) override;
+  void places_reserved() override;
   void before_fork(Vcpu& self) override;
   Status after_fork(Vcpu& self) override;
 
@@ -70,6 +74,11 @@ class KvmEngine final : public Engine {
   Status map_host_vdso();
   Result<std::uint64_t> gpa_of(std::uint64_t address, std::uint64_t begin, std::uint64_t end);
   [[nodiscard]] const Slot* find_slot(std::uint64_t address) const;
+  struct Range {
+    std::uint64_t begin, end;
+  };
+  [[nodiscard]] Range free_around(std::uint64_t address) const;
+  Status add_window_slot(Range range, std::uint64_t align);
   Result<std::uint64_t> make_slot_for(std::uint64_t address, std::uint64_t begin, std::uint64_t end);
 
   KvmConfig config_;
