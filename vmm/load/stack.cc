@@ -146,14 +146,16 @@ StackImage Builder::build() {
 HostAux host_aux() {
   constexpr int kGetAuxv = 0x41555856;  // PR_GET_AUXV; not in older headers
   HostAux out;
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0) out.hwcap = edx;
   out.hwcap2 = ::getauxval(AT_HWCAP2);
   out.minsigstksz = ::getauxval(AT_MINSIGSTKSZ);
   if (const std::uint64_t clktck = ::getauxval(AT_CLKTCK); clktck != 0) out.clktck = clktck;
 
   std::array<std::uint64_t, 128> vector{};
-  if (::prctl(kGetAuxv, vector.data(), sizeof vector, 0, 0) <= 0) return out;
+  if (::prctl(kGetAuxv, vector.data(), sizeof vector, 0, 0) <= 0) {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0) out.hwcap = edx;
+    return out;
+  }
   for (std::size_t i = 0; i + 1 < vector.size() && vector[i] != AT_NULL; i += 2) {
     if (vector[i] == AT_HWCAP) out.hwcap = vector[i + 1];
     if (vector[i] == AT_HWCAP2) out.hwcap2 = vector[i + 1];

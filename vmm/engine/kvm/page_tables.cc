@@ -1,8 +1,14 @@
 #include "vmm/engine/kvm/page_tables.hh"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 #include "vmm/mem/arena.hh"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14
+#endif
 
 namespace hpcvmm::engine::kvm {
 namespace {
@@ -10,6 +16,7 @@ namespace {
 constexpr std::uint64_t kFrame = 0x000f'ffff'ffff'f000;
 constexpr std::uint64_t kStep = std::uint64_t{2} << 20;
 constexpr std::uint64_t kStep1G = std::uint64_t{1} << 30;
+constexpr std::size_t kFirstTables = std::size_t{24} * kPageSize;
 constexpr std::uint64_t kStep512G = std::uint64_t{1} << 39;
 
 void store(std::uint64_t* entry, std::uint64_t value) { __atomic_store_n(entry, value, __ATOMIC_RELEASE); }
@@ -35,6 +42,8 @@ Result<PageTables::Page> PageTables::take_page() {
     const std::uint64_t bytes = chunk_count_ == 0 ? kSystemFirstBytes : kSystemChunkBytes;
     auto* host = static_cast<char*>(mem::arena_map(bytes));
     if (host == nullptr) return Error::last("mmap of guest page tables");
+    // What every program needs, in one go; a kernel before 5.14 brings the pages one by one.
+    if (chunk_count_ == 0) ::madvise(host, kFirstTables, MADV_POPULATE_WRITE);
     HPCVMM_CHECK_OK(add_(self_, kSystemGpa + chunk_count_ * kSystemChunkBytes, host, bytes));
     chunks_[chunk_count_++] = {host, bytes};
     chunk_used_ = 0;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <iterator>
 
 #include "vmm/engine/kvm/decode.hh"
 #include "vmm/engine/kvm/machine.hh"
@@ -21,6 +22,10 @@ constexpr std::uint64_t kSyncSet = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_
 
 /// What the host's KVM offers its guests; asked once a process, kept across fork.
 CpuidTable g_cpuid;  // NOLINT: filled once under the mm lock
+
+constexpr std::size_t cpuid_size(std::uint32_t entries) {
+  return sizeof(kvm_cpuid2) + entries * sizeof(kvm_cpuid_entry2);
+}
 
 Status load_cpuid(int kvm_fd) {
   if (g_cpuid.head.nent != 0) return Unit{};
@@ -59,11 +64,16 @@ kvm_segment code_segment(std::uint16_t selector, bool compat, unsigned dpl) {
 
 std::string cpuid_bytes() {
   if (g_cpuid.head.nent == 0) return {};
-  return {reinterpret_cast<const char*>(&g_cpuid), sizeof g_cpuid};
+  return {reinterpret_cast<const char*>(&g_cpuid), cpuid_size(g_cpuid.head.nent)};
 }
 
 void set_cpuid_bytes(const std::string& bytes) {
-  if (bytes.size() == sizeof g_cpuid) std::memcpy(&g_cpuid, bytes.data(), sizeof g_cpuid);
+  kvm_cpuid2 head{};
+  if (bytes.size() < sizeof head) return;
+  std::memcpy(&head, bytes.data(), sizeof head);
+  if (head.nent == 0 || head.nent > std::size(g_cpuid.entries) || bytes.size() != cpuid_size(head.nent))
+    return;
+  std::memcpy(&g_cpuid, bytes.data(), bytes.size());
 }
 
 KvmVcpu::~KvmVcpu() {
@@ -154,6 +164,8 @@ Status KvmVcpu::setup_registers() {
       HPCVMM_CHECK_OK(call(fd_, KVM_SET_SREGS, &s, "KVM_SET_SREGS"));
     }
   }
+  // The shared page is what later changes start from: KVM fills it only at an exit.
+  run_->s.regs.sregs = s;
   if ((s.cr4 & 0x4'0000) != 0) {
     kvm_xcrs x{};
     x.nr_xcrs = 1;
@@ -181,9 +193,10 @@ Status KvmVcpu::setup_msrs() {
   attr.group = KVM_VCPU_TSC_CTRL;
   attr.attr = KVM_VCPU_TSC_OFFSET;
   attr.addr = reinterpret_cast<std::uint64_t>(&offset);
-  // Hosts that never shift the TSC (PVM) have no such attribute.
-  if (::ioctl(fd_, KVM_HAS_DEVICE_ATTR, &attr) == 0)
-    HPCVMM_CHECK_OK(call(fd_, KVM_SET_DEVICE_ATTR, &attr, "KVM_SET_DEVICE_ATTR TSC_OFFSET"));
+  // Hosts that never shift the TSC may have no such attribute, kernels before 5.16 no such call.
+  auto set = call(fd_, KVM_SET_DEVICE_ATTR, &attr, "KVM_SET_DEVICE_ATTR TSC_OFFSET");
+  if (!set && set.error().code != ENXIO && set.error().code != EINVAL && set.error().code != ENOTTY)
+    return set;
   return Unit{};
 }
 
@@ -223,7 +236,6 @@ void KvmVcpu::write_back() {
                         g.gs != loaded_.gs || g.fs_base != loaded_.fs_base || g.gs_base != loaded_.gs_base;
   if (segments) {
     kvm_sregs& s = run_->s.regs.sregs;
-    if (fresh_) static_cast<void>(call(fd_, KVM_GET_SREGS, &s, "KVM_GET_SREGS"));
     s.cs = code_segment(g.cs, g.is_compat(), 3);
     s.ss = data_segment(g.ss, 0);
     s.ds = data_segment(g.ds, 0);
