@@ -46,9 +46,10 @@ int move_up(int fd) {
   // Numbers above the soft limit stay usable once they exist; only making them needs room for a moment.
   rlimit wider = limit;
   wider.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &wider);
+  const bool widen = limit.rlim_cur < limit.rlim_max;
+  if (widen) ::setrlimit(RLIMIT_NOFILE, &wider);
   int moved = duplicate_above(fd, base);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (widen) ::setrlimit(RLIMIT_NOFILE, &limit);
   if (moved < 0) moved = duplicate_above(fd, limit.rlim_cur > 64 ? limit.rlim_cur - 64 : 0);
   return moved;
 }

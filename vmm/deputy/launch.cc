@@ -386,9 +386,8 @@ void find_cpuid(Start& s) {
   if (facts.empty()) return;
   const std::string path = facts + "-cpuid";
   const std::string key = probe::engine_cache_key();
-  const std::string bytes = probe::load_blob(path, key);
-  engine::kvm::set_cpuid_bytes(bytes);
-  if (!bytes.empty()) return;
+  engine::kvm::set_cpuid_bytes(probe::load_blob(path, key));
+  if (!engine::kvm::cpuid_bytes().empty()) return;
   s.cpuid_cache = path;
   s.cache_key = key;
 }

@@ -30,7 +30,7 @@ struct KvmConfig {
 /// What KVM offers this process's guests in CPUID, as bytes: asking takes 0.5 ms, so a program executed by a
 /// guest gets its parent's.  Empty before the first vCPU.
 std::string cpuid_bytes();
-/// Takes such bytes; anything of a wrong size is ignored.
+/// Takes such bytes; what is too short for the number of leaves it names is ignored.
 void set_cpuid_bytes(const std::string& bytes);
 
 /// Where the host's vDSO appears to guests of this engine.

@@ -71,9 +71,9 @@ void set_cpuid_bytes(const std::string& bytes) {
   kvm_cpuid2 head{};
   if (bytes.size() < sizeof head) return;
   std::memcpy(&head, bytes.data(), sizeof head);
-  if (head.nent == 0 || head.nent > std::size(g_cpuid.entries) || bytes.size() != cpuid_size(head.nent))
+  if (head.nent == 0 || head.nent > std::size(g_cpuid.entries) || bytes.size() < cpuid_size(head.nent))
     return;
-  std::memcpy(&g_cpuid, bytes.data(), bytes.size());
+  std::memcpy(&g_cpuid, bytes.data(), cpuid_size(head.nent));
 }
 
 KvmVcpu::~KvmVcpu() {
