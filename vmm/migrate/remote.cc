@@ -111,41 +111,86 @@ void Remote::serve() {
 void Remote::on_record(const local::Consumer::View& v, Stream stream) {
   Head head{};
   if (v.channel != kChannel || !read_as(head, v.data, v.bytes)) return;
+  if (stream == Stream::Urgent && put_off(head.type, v)) return;
+  handle(v.data, v.bytes, stream);
+}
+
+/// A vCPU thread may hold the mm lock while KVM waits for all vCPUs to leave their page faults
+/// (KVM_SET_USER_MEMORY_REGION), which only the pager ends.  So the pager leaves to the worker what takes that lock, and
+/// whatever must stay behind it in order.
+bool Remote::put_off(Msg type, const local::Consumer::View& v) {
+  const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect;
+  const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take;
+  Head head{};
+  std::memcpy(&head, v.data, sizeof head);
+  const bool makes_vcpu = type == Msg::Run && runner(head.id) == nullptr;
+  if (!running_ || !(locks || ordered)) return false;
+  const mem::LockGuard guard(queue_lock_);
+  if (!locks && !makes_vcpu && queued_.load() == 0) return false;
+  queue_.emplace_back(v.data, v.data + v.bytes);
+  queued_.fetch_add(1);
+  futex_wake(&queued_);
+  return true;
+}
+
+void* Remote::worker_main(void* self) {
+  static_cast<Remote*>(self)->worker();
+  return nullptr;
+}
+
+void Remote::worker() {
+  for (;;) {
+    while (queued_.load() == 0) futex_wait(&queued_, 0);
+    std::vector<std::byte> message;
+    {
+      const mem::LockGuard guard(queue_lock_);
+      message = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    handle(message.data(), message.size(), Stream::Urgent);
+    // Only now: what comes next may go past an empty queue.
+    queued_.fetch_sub(1);
+  }
+}
+
+void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
+  Head head{};
+  if (!read_as(head, data, bytes)) return;
   switch (head.type) {
     case Msg::Init: {
       Init i{};
-      if (read_as(i, v.data, v.bytes)) on_init(i);
+      if (read_as(i, data, bytes)) on_init(i);
       return;
     }
-    case Msg::Maps: return on_maps(v.data, v.bytes);
+    case Msg::Maps: return on_maps(data, bytes);
     case Msg::Drop: {
       Drop d{};
-      if (read_as(d, v.data, v.bytes)) on_drop(d);
+      if (read_as(d, data, bytes)) on_drop(d);
       return;
     }
     case Msg::Protect: {
       Protect p{};
-      if (read_as(p, v.data, v.bytes)) on_protect(p);
+      if (read_as(p, data, bytes)) on_protect(p);
       return;
     }
-    case Msg::Run: return on_run(v.data, v.bytes);
+    case Msg::Run: return on_run(data, bytes);
     case Msg::Kick:
       if (Runner* const r = runner(head.id)) r->kick();
       return;
     case Msg::GetFp: return on_get_fp(head.id);
     case Msg::Take: {
       PageAsk ask{};
-      if (read_as(ask, v.data, v.bytes)) on_take(page_down(ask.address));
+      if (read_as(ask, data, bytes)) on_take(page_down(ask.address));
       return;
     }
     case Msg::Kept: {
       PageAsk kept{};
-      if (!read_as(kept, v.data, v.bytes)) return;
+      if (!read_as(kept, data, bytes)) return;
       const mem::LockGuard guard(lock_);
       taken_.insert(page_down(kept.address));
       return;
     }
-    case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk);
+    case Msg::Pages: return on_pages(data, bytes, stream == Stream::Bulk);
     case Msg::PushDone: {
       push_said_ |= stream == Stream::Bulk ? 1U : 2U;
       if (push_said_ != 3) return;
@@ -155,7 +200,7 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
     case Msg::Leave: return on_leave();
     case Msg::Credit: {
       Credit c{};
-      if (!read_as(c, v.data, v.bytes)) return;
+      if (!read_as(c, data, bytes)) return;
       bulk_credited_.fetch_add(c.bytes);
       credit_news_.fetch_add(1);
       futex_wake(&credit_news_);
@@ -216,6 +261,7 @@ void Remote::on_init(const Init& i) {
 }
 
 Runner* Remote::runner(std::uint32_t id) {
+  const mem::LockGuard guard(runners_lock_);
   const auto it = runners_.find(id);
   return it == runners_.end() ? nullptr : it->second.get();
 }
@@ -246,7 +292,15 @@ void Remote::on_run(const std::byte* data, std::size_t bytes) {
     }
     auto made = std::make_unique<Runner>(*this, run.head.id, *std::move(vcpu));
     r = made.get();
-    runners_[run.head.id] = std::move(made);
+    {
+      const mem::LockGuard guard(runners_lock_);
+      runners_[run.head.id] = std::move(made);
+    }
+    if (!running_ && !start_thread(worker_main, this, "hpc-vmm-worker")) {
+      say("hpc-vmm remote: no thread\n");
+      ::_exit(1);
+    }
+    running_ = true;
     if (!r->start()) {
       say("hpc-vmm remote: no thread for a vCPU\n");
       ::_exit(1);

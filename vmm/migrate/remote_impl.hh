@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <unordered_set>
@@ -73,6 +74,10 @@ class Remote {
 
   void hear();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
+  bool put_off(Msg type, const wire::local::Consumer::View& v);
+  static void* worker_main(void* self);
+  void worker();
+  void handle(const std::byte* data, std::size_t bytes, Stream stream);
   void on_init(const Init& i);
   const char* make_engine(const Init& i);
   void on_maps(const std::byte* data, std::size_t bytes);
@@ -104,7 +109,13 @@ class Remote {
   std::unique_ptr<mem::Mm> mm_;
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
-  std::map<std::uint32_t, std::unique_ptr<Runner>> runners_;  // the pager's
+  bool running_ = false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile
+  // Messages that need the mm lock, and what came behind them: the worker's.
+  mem::Lock queue_lock_;
+  std::deque<std::vector<std::byte>> queue_;
+  std::atomic<std::uint32_t> queued_{0};
+  mem::Lock runners_lock_;
+  std::map<std::uint32_t, std::unique_ptr<Runner>> runners_;
   std::atomic<std::uint32_t> began_{0};
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};

@@ -157,7 +157,7 @@ void Remote::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* 
 }
 
 void Remote::on_take(std::uint64_t page) {
-  alignas(64) static std::array<std::byte, kPageSize> buffer;
+  alignas(64) thread_local std::array<std::byte, kPageSize> buffer;
   const mem::LockGuard guard(lock_);
   if (leaving_ && page < drain_cursor_) return send_page(page, page_present(page) ? kPageOnItsWay : kPageNone, nullptr);
   if (uffd_.take(page, buffer.data())) {
