@@ -90,6 +90,7 @@ class DpdkDriver final : public Driver {
   std::size_t take(Line& line, std::span<rte_mbuf*> mbufs, std::span<RxPacket> out);
   bool poll_ports(std::span<RxPacket> out, std::size_t& filled);
   void tend();
+  Nanos tend(Line& line, Nanos now);
   void drop(std::span<TxPacket> packets, std::uint64_t& counter);
   // arp.cc
   Route* find_route(const Address& to);

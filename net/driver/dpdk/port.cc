@@ -235,7 +235,10 @@ Nanos Port::tend_memif(Nanos now) {
 bool Port::came_up() {
   const std::uint32_t ours = static_cast<std::uint32_t>(std::atoi(config_.keys["bsize"].c_str()));
   // DPDK's server copies what the client's descriptors say into buffers of its own size, unchecked.
-  if (bell_->others_buffer() != ours) return false;
+  if (bell_->others_buffer() != ours) {
+    ++counters_.mismatches;
+    return false;
+  }
   is_up_ = true;
   down_since_ = 0;
   next_try_ = 0;
