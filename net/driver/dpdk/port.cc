@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include "net/driver/dpdk/eal.hh"
 
@@ -43,7 +44,7 @@ std::vector<int> packet_sockets() {
 
 Error dpdk_error(int rc, const char* op, const std::string& device, std::string& why) {
   const int code = rc < 0 ? -rc : EIO;
-  why = "port " + device + ": " + op + ": " + std::strerror(code) + take_eal_messages();
+  why = "port " + device + ": " + op + ": " + std::generic_category().message(code) + take_eal_messages();
   return Error::of(code, op);
 }
 
