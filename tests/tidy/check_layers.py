@@ -35,13 +35,14 @@ MAY = {
     "net/driver": CONTRACTS,
     "net/driver/dpdk": CONTRACTS + ["net/driver"],
     "net/transport": CONTRACTS + ["net/driver"],
+    "daemon": CONTRACTS + NET,
     "cli": CONTRACTS + VMM,
     "cmake": [],
     "bench": CONTRACTS + VMM + NET + ["tests"],
-    "tests": CONTRACTS + VMM + NET + ["guest-agent"],
+    "tests": CONTRACTS + VMM + NET + ["guest-agent", "daemon"],
 }
 # System headers that only some places may see: name or prefix -> folders.
-ONLY = {"linux/kvm.h": ("vmm/engine/kvm/", "vmm/probe/", "bench/"), "nlohmann/": ("cli/", "bench/", "tests/")}
+ONLY = {"linux/kvm.h": ("vmm/engine/kvm/", "vmm/probe/", "bench/"), "nlohmann/": ("cli/", "daemon/", "bench/", "tests/")}
 SUFFIXES = {".hh", ".cc", ".h", ".c", ".S", ".inc"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 

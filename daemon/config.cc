@@ -1,0 +1,245 @@
+#include "daemon/config.hh"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "hpcvmm/base/unique_fd.hh"
+
+// Header only and without its exceptions: a wrong file is a result, not an accident.
+#define TOML_EXCEPTIONS 0
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
+
+namespace hpcvmm::daemon {
+namespace {
+
+/// Takes the keys of one table apart; the first complaint is kept.
+class Reader {
+ public:
+  Reader(const toml::table& table, std::string name) : table_(table), name_(std::move(name)) {}
+
+  template <class T> const toml::node* get(const char* key, const char* expected) {
+    known_.insert(key);
+    const toml::node* const node = table_.get(key);
+    if (node == nullptr) return nullptr;
+    if (node->is<T>()) return node;
+    complain(node->source(), std::string("`") + key + "` must be " + expected);
+    return nullptr;
+  }
+  void text(const char* key, std::string& to) {
+    if (const toml::node* n = get<std::string>(key, "a string")) to = *n->value<std::string>();
+  }
+  template <class T> void number(const char* key, T& to, std::int64_t least, std::int64_t most) {
+    const toml::node* const n = get<std::int64_t>(key, "a whole number");
+    if (n == nullptr) return;
+    const std::int64_t value = *n->value<std::int64_t>();
+    if (value < least || value > most)
+      complain(n->source(), std::string("`") + key + "` must be " + std::to_string(least) + " to " +
+                                std::to_string(most) + ", not " + std::to_string(value));
+    else
+      to = static_cast<T>(value);
+  }
+  void flag(const char* key, bool& to) {
+    if (const toml::node* n = get<bool>(key, "true or false")) to = *n->value<bool>();
+  }
+  void one_of(const char* key, std::string& to, std::initializer_list<const char*> values) {
+    text(key, to);
+    std::string all;
+    for (const char* v : values) {
+      if (to == v) return;
+      all += std::string(all.empty() ? "" : ", ") + v;
+    }
+    complain(at(key), std::string("`") + key + "` must be one of " + all + ", not \"" + to + '"');
+  }
+  /// A key that needs another type than the functions above give.
+  const toml::node* any(const char* key) {
+    known_.insert(key);
+    return table_.get(key);
+  }
+  [[nodiscard]] toml::source_region at(const char* key) const {
+    const toml::node* const node = table_.get(key);
+    return node != nullptr ? node->source() : table_.source();
+  }
+  void complain(const toml::source_region& where, const std::string& what) {
+    if (!complaint.empty()) return;
+    complaint = name_ + ":" + std::to_string(where.begin.line) + ": " + what;
+  }
+  void refuse_unknown() {
+    for (const auto& [key, value] : table_) {
+      if (known_.contains(std::string(key.str()))) continue;
+      std::string all;
+      for (const std::string& k : known_) all += (all.empty() ? "" : ", ") + k;
+      complain(value.source(), "unknown key `" + std::string(key.str()) + "`; known here: " + all);
+    }
+  }
+
+  std::string complaint;
+
+ private:
+  const toml::table& table_;
+  std::string name_;
+  std::set<std::string> known_;
+};
+
+void read_cpus(Reader& r, double& to) {
+  const toml::node* const n = r.any("cpus");
+  if (n == nullptr) return;
+  const std::optional<double> value = n->value<double>();
+  if (!n->is_number() || *value <= 0 || *value > 65536)
+    r.complain(n->source(), "`cpus` must be a number above 0, such as 2 or 0.5");
+  else
+    to = *value;
+}
+
+void read_memory(Reader& r, std::uint64_t& to) {
+  const toml::node* const n = r.any("memory");
+  if (n == nullptr) return;
+  if (n->is_integer() && *n->value<std::int64_t>() > 0)
+    to = static_cast<std::uint64_t>(*n->value<std::int64_t>());
+  else if (n->is_string())
+    to = parse_size(*n->value<std::string>());
+  if (to == 0) r.complain(n->source(), "`memory` must be bytes, or a size such as \"512M\" or \"2G\"");
+}
+
+/// `[[seeds]]` tables with `id` and `address`.
+void read_seeds(Reader& r, const std::string& name, Config& config) {
+  const toml::node* const n =
+      r.get<toml::array>("seeds", "an array of tables: [[seeds]] id = 2, address = \"...\"");
+  if (n == nullptr) return;
+  std::set<Node> seen;
+  for (const toml::node& element : *n->as_array()) {
+    const toml::table* const table = element.as_table();
+    if (table == nullptr) {
+      r.complain(element.source(), "each of `seeds` must be a table with `id` and `address`");
+      return;
+    }
+    Reader one(*table, name);
+    Seed seed;
+    one.number("id", seed.id, 1, kMaxNode);
+    one.text("address", seed.address);
+    one.refuse_unknown();
+    if (one.complaint.empty() && seed.id == 0) one.complain(table->source(), "this seed has no `id`");
+    if (one.complaint.empty() && seed.address.empty())
+      one.complain(table->source(), "this seed has no `address`, such as \"10.0.0.2:7200\"");
+    if (one.complaint.empty() && !seen.insert(seed.id).second)
+      one.complain(table->source(), "node " + std::to_string(seed.id) + " is a seed twice");
+    if (!one.complaint.empty()) {
+      if (r.complaint.empty()) r.complaint = one.complaint;
+      return;
+    }
+    if (seed.id != config.node) config.seeds.push_back(seed);
+  }
+}
+
+std::string read_all(const std::string& path, std::string& problem) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) {
+    problem = std::strerror(errno);
+    return {};
+  }
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+std::uint64_t parse_size(std::string_view text) {
+  std::uint64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc{} || n == 0) return 0;
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  unsigned shift = 0;
+  if (unit == "K" || unit == "k")
+    shift = 10;
+  else if (unit == "M" || unit == "m")
+    shift = 20;
+  else if (unit == "G" || unit == "g")
+    shift = 30;
+  else if (unit == "T" || unit == "t")
+    shift = 40;
+  else if (!unit.empty())
+    return 0;
+  if (n > (~std::uint64_t{0} >> shift)) return 0;
+  return n << shift;
+}
+
+std::variant<Config, Refusal> parse_config(std::string_view text, const std::string& name) {
+  const toml::parse_result parsed = toml::parse(text, name);
+  if (!parsed) {
+    const toml::parse_error& e = parsed.error();
+    return Refusal{name + ":" + std::to_string(e.source().begin.line) + ": " + std::string(e.description())};
+  }
+  Config c;
+  Reader r(parsed.table(), name);
+  r.number("node", c.node, 1, kMaxNode);
+  r.text("address", c.address);
+  r.text("key", c.key_file);
+  r.one_of("driver", c.driver, {"udp", "dpdk"});
+  r.text("devargs", c.devargs);
+  r.text("faults", c.faults);
+  read_cpus(r, c.cpus);
+  read_memory(r, c.memory);
+  r.text("run_dir", c.run_dir);
+  r.text("remote_user", c.remote_user);
+  r.text("remote", c.remote);
+  r.text("metrics", c.metrics);
+  r.one_of("log_level", c.log_level, {"trace", "debug", "info", "warning", "error"});
+  r.flag("log_json", c.log_json);
+  r.number("shutdown_seconds", c.shutdown_seconds, 0, 3600);
+  read_seeds(r, name, c);
+  r.refuse_unknown();
+  const toml::source_region top = parsed.table().source();
+  if (r.complaint.empty() && c.node == 0) r.complain(top, "`node`, this node's number, is missing");
+  if (r.complaint.empty() && c.address.empty())
+    r.complain(top, "`address`, such as \"10.0.0.1:7200\", is missing");
+  if (r.complaint.empty() && c.key_file.empty())
+    r.complain(top,
+               "`key`, the file with the cluster key, is missing; make one with: "
+               "(umask 077; head -c 32 /dev/urandom > /etc/hpc-vmm.key)");
+  if (!r.complaint.empty()) return Refusal{r.complaint};
+  if (c.run_dir.empty()) c.run_dir = "/run/hpc-vmm/" + std::to_string(c.node);
+  return c;
+}
+
+std::variant<Config, Refusal> read_config(const std::string& path) {
+  std::string problem;
+  const std::string text = read_all(path, problem);
+  if (!problem.empty())
+    return Refusal{path + ": " + problem +
+                   "; give another file with --config FILE (daemon/README.md has an example)"};
+  return parse_config(text, path);
+}
+
+std::variant<ClusterKey, Refusal> read_key(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+  if (!fd) return Refusal{"cluster key " + path + ": " + std::strerror(errno)};
+  struct stat s {};
+  if (::fstat(fd.get(), &s) != 0) return Refusal{"cluster key " + path + ": " + std::strerror(errno)};
+  if (!S_ISREG(s.st_mode)) return Refusal{"cluster key " + path + ": not a regular file"};
+  if ((s.st_mode & 0077) != 0)
+    return Refusal{"cluster key " + path + ": others may read it; remedy: chmod 600 " + path};
+  if (s.st_uid != 0 && s.st_uid != ::geteuid())
+    return Refusal{"cluster key " + path + ": belongs to user " + std::to_string(s.st_uid) +
+                   "; remedy: chown root " + path};
+  ClusterKey key{};
+  std::array<std::uint8_t, 33> buffer{};
+  const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+  if (n < 0) return Refusal{"cluster key " + path + ": " + std::strerror(errno)};
+  if (n != static_cast<ssize_t>(key.size()))
+    return Refusal{"cluster key " + path + ": must be exactly 32 bytes, has " + std::to_string(s.st_size) +
+                   "; make one with: (umask 077; head -c 32 /dev/urandom > " + path + ")"};
+  std::memcpy(key.data(), buffer.data(), key.size());
+  ::explicit_bzero(buffer.data(), buffer.size());
+  return key;
+}
+
+}  // namespace hpcvmm::daemon

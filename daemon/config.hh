@@ -1,0 +1,60 @@
+// The configuration file of hpcd: /etc/hpc-vmm.toml or --config FILE.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "hpcvmm/wire/local.hh"
+
+namespace hpcvmm::daemon {
+
+using wire::local::Node;
+
+/// Nodes are numbered up to this: circuits, tables and CPU numbers are sized for it.
+inline constexpr Node kMaxNode = 65535;
+
+struct Seed {
+  Node id = 0;
+  std::string address;  ///< "10.0.0.2:7200"
+};
+
+struct Config {
+  Node node = 0;
+  std::string address;
+  std::vector<Seed> seeds;
+  std::string key_file;
+  std::string driver = "udp";
+  std::string devargs;       ///< the DPDK driver's
+  std::string faults;        ///< faults injected into the driver, for tests
+  double cpus = 0;           ///< offered; 0: all that this process may use
+  std::uint64_t memory = 0;  ///< bytes offered; 0: all of the machine
+  std::string run_dir;       ///< default /run/hpc-vmm/NODE
+  std::string remote_user = "nobody";
+  std::string remote;   ///< the executable of remotes; default: hpc-vmm beside hpcd
+  std::string metrics;  ///< "127.0.0.1:PORT", the path of a Unix socket, or nothing
+  std::string log_level = "info";
+  bool log_json = false;
+  unsigned shutdown_seconds = 10;  ///< to bring processes home in
+};
+
+/// Why a file or an argument was refused: one line for people, naming the place and the remedy.
+struct Refusal {
+  std::string text;
+};
+
+/// `name` is for messages.  Pure.
+std::variant<Config, Refusal> parse_config(std::string_view toml, const std::string& name);
+std::variant<Config, Refusal> read_config(const std::string& path);
+
+/// "2G", "512M", plain bytes; 0: not a size.
+std::uint64_t parse_size(std::string_view text);
+
+using ClusterKey = std::array<std::uint8_t, 32>;
+/// Refuses a key file that is not exactly 32 bytes, or that anybody but its owner (us or root) may read.
+std::variant<ClusterKey, Refusal> read_key(const std::string& path);
+
+}  // namespace hpcvmm::daemon

@@ -1,0 +1,199 @@
+// What the network, the VMM processes and the relay report to Hpcd.
+#include <cerrno>
+#include <cstring>
+
+#include "daemon/hpcd.hh"
+#include "daemon/log.hh"
+
+namespace hpcvmm::daemon {
+
+namespace local = wire::local;
+
+net::Take Hpcd::on_message(const net::Message& m) {
+  if (m.channel != peer::kChannel)
+    relay_.on_data(m);
+  else
+    on_control(m);
+  return net::Take::Done;
+}
+
+void Hpcd::on_control(const net::Message& m) {
+  const peer::Message message = peer::parse(m.bytes);
+  if (const auto* bad = std::get_if<peer::Bad>(&message)) {
+    log::warning("bad message of a node", {{"node", m.from}, {"why", bad->why}});
+  } else if (const auto* gossip = std::get_if<peer::Gossip>(&message)) {
+    members_.on_gossip(m.from, *gossip, now_ms_);
+  } else if (const auto* request = std::get_if<peer::OpenRequest>(&message)) {
+    remotes_.on_request(m.from, *request, room(), now_ms_);
+  } else if (const auto* reply = std::get_if<peer::OpenReply>(&message)) {
+    on_open_reply(m.from, *reply);
+  } else if (const auto* ack = std::get_if<peer::OpenAck>(&message)) {
+    const Circuit* const c = relay_.find(ack->to_circuit);
+    if (c != nullptr && c->peer == m.from) relay_.set_open(c->id);
+  } else if (const auto* mark = std::get_if<peer::Mark>(&message)) {
+    relay_.on_mark(m.from, *mark, m.priority);
+  } else if (const auto* abort = std::get_if<peer::Abort>(&message)) {
+    remotes_.on_abort(m.from, abort->from_circuit);
+    relay_.on_abort(m.from, *abort);
+  } else if (const auto* rpc = std::get_if<peer::RpcMessage>(&message)) {
+    rpc_.on_message(m.from, *rpc);
+  } else if (std::holds_alternative<peer::Bye>(message)) {
+    lose_node(m.from, "it has ended in order");
+  }
+}
+
+void Hpcd::on_open_reply(Node from, const peer::OpenReply& m) {
+  const Circuit* const c = relay_.find(m.to_circuit);
+  if (c == nullptr || c->peer != from || c->state != Circuit::State::Opening) return;  // closed meanwhile
+  const Circuit copy = *c;
+  Session* const s = session_of(copy.port);
+  if (m.code != 0) {
+    relay_.drop(copy.id);
+    if (s != nullptr) refuse_open(*s, copy.channel, m.code, get_text(m.why));
+    return;
+  }
+  relay_.set_peer_circuit(copy.id, m.circuit, Circuit::State::Opening);
+  relay_.set_open(copy.id);
+  peer::OpenAck ack;
+  ack.to_circuit = m.circuit;
+  outbox_.send(from, ack);
+  if (s == nullptr) return;
+  local::Opened opened;
+  opened.channel = copy.channel;
+  sessions_.send(*s, opened);
+}
+
+void Hpcd::on_writable(net::NodeId node, net::Priority priority) {
+  if (priority == net::Priority::Control)
+    outbox_.on_writable(node);
+  else
+    relay_.on_writable(node, priority);
+}
+
+void Hpcd::on_peer_up(net::NodeId node, std::uint64_t incarnation, std::uint64_t session) {
+  log::info("node is up", {{"peer", node}, {"incarnation", incarnation}, {"session", session}});
+  members_.on_up(node, now_ms_);
+  outbox_.send(node, own_);
+}
+
+void Hpcd::on_peer_down(net::NodeId node, net::DownReason reason) {
+  lose_node(node, std::string(net::down_reason_name(reason)));
+}
+
+void Hpcd::lose_node(Node node, const std::string& why) {
+  const Member* const m = members_.find(node);
+  if (m == nullptr || m->state == peer::NodeState::Down) return;
+  log::warning("node is lost", {{"peer", node}, {"why", why}});
+  members_.on_down(node, why);
+  const std::string text = "node " + std::to_string(node) + " is lost: " + why;
+  outbox_.on_peer_down(node);
+  relay_.on_peer_down(node, text);
+  remotes_.on_peer_down(node);
+  rpc_.on_peer_down(node, text);
+}
+
+void Hpcd::on_unknown_peer(net::NodeId node, const net::Address& from) {
+  log::warning("a node that is no seed wants to join; remedy: add it to `seeds` here",
+               {{"peer", node}, {"address", from.text()}});
+}
+
+void Hpcd::on_released(std::uint64_t token) { relay_.on_released(token); }
+
+void Hpcd::on_register(Session& s, const local::Register& m, const Session* before) {
+  static_cast<void>(m);
+  if (before != nullptr) {
+    s.state.migrations = before->state.migrations;
+    s.state.remote_cpu_us = before->state.remote_cpu_us;
+  }
+  local::Welcome welcome;
+  welcome.node = config_.node;
+  // A program that is executed away from home starts fresh where its process is.
+  if (before != nullptr && before->state.where != 0 && members_.cannot_take(before->state.where).empty())
+    welcome.start_on = before->state.where;
+  sessions_.send(s, welcome);
+  if (s.role == local::Role::Remote) remotes_.on_register(s);
+}
+
+void Hpcd::on_state(Session& s) {
+  if (s.state.where == config_.node) s.state.where = 0;
+}
+
+void Hpcd::refuse_open(Session& s, std::uint32_t channel, int code, const std::string& why) {
+  log::info("channel refused", {{"pid", s.pid}, {"channel", channel}, {"why", why}});
+  local::Opened m;
+  m.channel = channel;
+  m.code = code;
+  set_text(m.why, why);
+  sessions_.send(s, m);
+}
+
+void Hpcd::on_open(Session& s, const local::Open& m) {
+  if (s.role != local::Role::Deputy) return refuse_open(s, m.channel, EPERM, "only a deputy opens channels");
+  if (s.port != 0 && relay_.find(s.port, m.channel) != 0)
+    return refuse_open(s, m.channel, EEXIST, "the channel is in use");
+  if (m.node == config_.node) return refuse_open(s, m.channel, EINVAL, "that is the process's own home");
+  if (const std::string why = members_.cannot_take(m.node); !why.empty())
+    return refuse_open(s, m.channel, EHOSTDOWN, why);
+  if (s.port == 0) {
+    const Result<PortId> port = relay_.add_port();
+    if (!port)
+      return refuse_open(s, m.channel, port.error().code, std::string("no rings: ") + port.error().op);
+    s.port = *port;
+    local::Attach attach;
+    attach.ring_bytes = Rings::kBytes;
+    sessions_.send(s, std::as_bytes(std::span(&attach, 1)), relay_.rings(*port).descriptors());
+  }
+  const CircuitId circuit = relay_.add(s.port, m.channel, m.node);
+  peer::OpenRequest request;
+  request.epoch = m.epoch;
+  request.memory = m.memory;
+  request.circuit = circuit;
+  request.uid = s.uid;
+  request.pid = s.pid;
+  request.threads = m.threads;
+  request.engine = m.engine;
+  request.ia32 = m.ia32;
+  set_text(request.comm, get_text(m.comm));
+  if (outbox_.send(m.node, request)) return;
+  relay_.drop(circuit);
+  refuse_open(s, m.channel, EHOSTDOWN, "node " + std::to_string(m.node) + " is down");
+}
+
+void Hpcd::on_close(Session& s, const local::Close& m) {
+  if (s.port == 0) return;
+  if (const CircuitId circuit = relay_.find(s.port, m.channel); circuit != 0) relay_.close(circuit, {});
+}
+
+void Hpcd::on_move_done(Session& s, const local::MoveDone& m) { moves_.on_done(s, m); }
+
+void Hpcd::on_gone(Session& s, const std::string& why) {
+  if (!s.registered && !s.spawned) return;
+  log::debug("process has left", {{"pid", s.pid}, {"why", why}});
+  moves_.on_gone(s, why);
+  // First: a remote's last records are still sent, so its circuit is closed, not aborted.
+  if (s.spawned) remotes_.on_gone(s, why);
+  if (s.port != 0) relay_.remove_port(s.port, "the process at home has ended");
+}
+
+Session* Hpcd::session_of(PortId port) {
+  for (const auto& [id, s] : sessions_.all())
+    if (s->port == port) return s.get();
+  return nullptr;
+}
+
+void Hpcd::on_circuit_closed(const Circuit& c, const std::string& why, bool lost) {
+  Session* const s = session_of(c.port);
+  if (s == nullptr) return;
+  if (s->spawned) return remotes_.on_circuit_closed(c, why, lost, now_ms_);
+  if (c.state == Circuit::State::Opening) return refuse_open(*s, c.channel, EHOSTDOWN, why);
+  local::Closed m;
+  m.channel = c.channel;
+  set_text(m.why, why.empty() ? "closed by the other side" : why);
+  sessions_.send(*s, m);
+}
+
+void Hpcd::on_port_broken(PortId port, const char* why) {
+  if (Session* const s = session_of(port); s != nullptr) sessions_.end(s->id, why);
+}
+
+}  // namespace hpcvmm::daemon

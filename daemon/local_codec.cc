@@ -1,0 +1,97 @@
+#include "daemon/local_codec.hh"
+
+#include <cstring>
+
+namespace hpcvmm::daemon {
+
+namespace local = wire::local;
+
+namespace {
+
+/// The message if it has exactly its size.
+template <class T> bool take(std::span<const std::byte> datagram, T& to) {
+  if (datagram.size() != sizeof(T)) return false;
+  std::memcpy(static_cast<void*>(&to), datagram.data(), sizeof(T));
+  return true;
+}
+
+template <std::size_t N> void clean(char (&text)[N]) { set_text(text, get_text(text)); }
+
+bool good_channel(std::uint32_t channel) { return channel >= 1 && channel <= 65535; }
+bool good(local::EngineKind e) { return e == local::EngineKind::Kvm || e == local::EngineKind::Direct; }
+
+LocalMessage parse_register(std::span<const std::byte> datagram) {
+  local::Register m;
+  if (!take(datagram, m)) return BadMessage{"Register of a wrong size"};
+  if (m.role != local::Role::Deputy && m.role != local::Role::Remote) return BadMessage{"unknown role"};
+  if (!good(m.engine)) return BadMessage{"unknown engine"};
+  clean(m.comm);
+  clean(m.exe);
+  return m;
+}
+
+LocalMessage parse_state(std::span<const std::byte> datagram) {
+  local::State m;
+  if (!take(datagram, m)) return BadMessage{"State of a wrong size"};
+  clean(m.cantmove);
+  return m;
+}
+
+LocalMessage parse_open(std::span<const std::byte> datagram) {
+  local::Open m;
+  if (!take(datagram, m)) return BadMessage{"Open of a wrong size"};
+  if (!good_channel(m.channel)) return BadMessage{"Open of a channel outside 1 to 65535"};
+  if (!good(m.engine)) return BadMessage{"unknown engine"};
+  clean(m.comm);
+  return m;
+}
+
+LocalMessage parse_close(std::span<const std::byte> datagram) {
+  local::Close m;
+  if (!take(datagram, m)) return BadMessage{"Close of a wrong size"};
+  if (!good_channel(m.channel)) return BadMessage{"Close of a channel outside 1 to 65535"};
+  return m;
+}
+
+LocalMessage parse_move_done(std::span<const std::byte> datagram) {
+  local::MoveDone m;
+  if (!take(datagram, m)) return BadMessage{"MoveDone of a wrong size"};
+  clean(m.why);
+  return m;
+}
+
+}  // namespace
+
+std::string clean_text(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte > 0x7e) c = '?';
+  }
+  return out;
+}
+
+LocalMessage parse_local(std::span<const std::byte> datagram) {
+  local::Header header{};
+  if (datagram.size() < sizeof header || datagram.size() > local::kMaxMessage)
+    return BadMessage{"a message of an impossible size"};
+  std::memcpy(&header, datagram.data(), sizeof header);
+  if (header.version != local::kVersion)
+    return BadMessage{"another version of the protocol: hpc-vmm and hpcd must be of one release"};
+  if (header.bytes != datagram.size()) return BadMessage{"a message whose length is not what it says"};
+  switch (header.type) {
+    case local::Type::Register: return parse_register(datagram);
+    case local::Type::State: return parse_state(datagram);
+    case local::Type::Adopt: {
+      local::Header adopt{};
+      if (!take(datagram, adopt)) return BadMessage{"Adopt of a wrong size"};
+      return Adopt{};
+    }
+    case local::Type::Open: return parse_open(datagram);
+    case local::Type::Close: return parse_close(datagram);
+    case local::Type::MoveDone: return parse_move_done(datagram);
+    default: return BadMessage{"a message of a type that VMM processes do not send"};
+  }
+}
+
+}  // namespace hpcvmm::daemon

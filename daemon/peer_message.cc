@@ -1,0 +1,90 @@
+#include "daemon/peer_message.hh"
+
+#include <cstring>
+
+#include "daemon/local_codec.hh"
+
+namespace hpcvmm::daemon::peer {
+
+namespace {
+
+// No padding: what is sent holds no stray bytes of our memory.
+static_assert(std::has_unique_object_representations_v<Gossip>);
+static_assert(std::has_unique_object_representations_v<OpenRequest>);
+static_assert(std::has_unique_object_representations_v<OpenReply>);
+static_assert(std::has_unique_object_representations_v<OpenAck>);
+static_assert(std::has_unique_object_representations_v<Mark>);
+static_assert(std::has_unique_object_representations_v<Abort>);
+static_assert(std::has_unique_object_representations_v<Rpc>);
+
+template <class T> Message whole(std::span<const std::byte> bytes) {
+  if (bytes.size() != sizeof(T)) return Bad{"a message of a wrong size"};
+  T m;
+  std::memcpy(static_cast<void*>(&m), bytes.data(), sizeof m);
+  return m;
+}
+
+template <class T> void clean_why(Message& message) {
+  if (T* const m = std::get_if<T>(&message)) set_text(m->why, get_text(m->why));
+}
+
+Message gossip(std::span<const std::byte> bytes) {
+  Message m = whole<Gossip>(bytes);
+  if (const Gossip* const g = std::get_if<Gossip>(&m); g != nullptr && g->state > NodeState::Draining)
+    return Bad{"an unknown state of a node"};
+  return m;
+}
+
+Message open_request(std::span<const std::byte> bytes) {
+  Message m = whole<OpenRequest>(bytes);
+  OpenRequest* const r = std::get_if<OpenRequest>(&m);
+  if (r == nullptr) return m;
+  if (r->engine > wire::local::EngineKind::Direct) return Bad{"an unknown engine"};
+  if (r->circuit == 0) return Bad{"circuit 0"};
+  set_text(r->comm, get_text(r->comm));
+  return m;
+}
+
+Message rpc(std::span<const std::byte> bytes) {
+  RpcMessage m{};
+  if (bytes.size() < sizeof m.head || bytes.size() > sizeof m.head + kMaxRpcText)
+    return Bad{"an Rpc of a wrong size"};
+  std::memcpy(static_cast<void*>(&m.head), bytes.data(), sizeof m.head);
+  if (m.head.kind > RpcKind::Final || m.head.more > 1) return Bad{"an Rpc of an unknown kind"};
+  const std::span<const std::byte> text = bytes.subspan(sizeof m.head);
+  m.text = std::string_view(reinterpret_cast<const char*>(text.data()), text.size());
+  return m;
+}
+
+}  // namespace
+
+Message parse(std::span<const std::byte> bytes) {
+  Header h{};
+  if (bytes.size() < sizeof h) return Bad{"a message too short for a header"};
+  std::memcpy(&h, bytes.data(), sizeof h);
+  if (h.version != kVersion) return Bad{"another version: all nodes must run one release"};
+  if (h.bytes != bytes.size()) return Bad{"a message whose length is not what it says"};
+  Message m = Bad{"a message of an unknown type"};
+  switch (h.type) {
+    case Type::Gossip: return gossip(bytes);
+    case Type::OpenRequest: return open_request(bytes);
+    case Type::OpenReply:
+      m = whole<OpenReply>(bytes);
+      clean_why<OpenReply>(m);
+      return m;
+    case Type::OpenAck: return whole<OpenAck>(bytes);
+    case Type::Mark:
+      m = whole<Mark>(bytes);
+      clean_why<Mark>(m);
+      return m;
+    case Type::Abort:
+      m = whole<Abort>(bytes);
+      clean_why<Abort>(m);
+      return m;
+    case Type::Rpc: return rpc(bytes);
+    case Type::Bye: return whole<Bye>(bytes);
+  }
+  return m;
+}
+
+}  // namespace hpcvmm::daemon::peer

@@ -1,0 +1,135 @@
+// What one hpcd says to another, in messages of the transport on channel 0.  Records of channels travel on
+// other transport channels: the number of a circuit at the receiver.
+//
+// The transport has authenticated the sender (it holds the cluster key) and keeps messages in order per
+// priority; there is no order between priorities, and what is said here does not rely on any.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+
+#include "hpcvmm/wire/local.hh"
+
+namespace hpcvmm::daemon::peer {
+
+using wire::local::Node;
+
+inline constexpr std::uint16_t kVersion = 1;
+/// The transport channel of these messages.
+inline constexpr std::uint32_t kChannel = 0;
+
+enum class Type : std::uint16_t {
+  Gossip = 1,       // each second
+  OpenRequest = 2,  // room for a remote?
+  OpenReply = 3,
+  OpenAck = 4,  // the reply has arrived: the remote's records may flow
+  Mark = 5,     // the last one of a circuit in this priority
+  Abort = 6,    // the circuit is dead, at once
+  Rpc = 7,      // a question between nodes, or its answer: JSON
+  Bye = 8,      // leaves in order
+};
+
+struct Header {
+  Type type;
+  std::uint16_t version;
+  std::uint32_t bytes;  ///< of the whole message
+};
+
+enum class NodeState : std::uint32_t { Down = 0, Up = 1, Suspect = 2, Draining = 3 };
+
+struct Gossip {
+  Header header{Type::Gossip, kVersion, sizeof(Gossip)};
+  std::uint64_t epoch = 0;
+  std::uint64_t memory_total = 0;
+  std::uint64_t memory_free = 0;
+  std::uint32_t cpus_milli = 0;  ///< 1000: one CPU
+  std::uint32_t load_milli = 0;  ///< 1000: one runnable thread, of the guests and what else runs
+  std::uint32_t processes = 0;   ///< at home here
+  std::uint32_t guests = 0;      ///< running here for another node
+  NodeState state = NodeState::Up;
+  std::uint32_t reserved = 0;
+};
+
+struct OpenRequest {
+  Header header{Type::OpenRequest, kVersion, sizeof(OpenRequest)};
+  std::uint64_t epoch = 0;
+  std::uint64_t memory = 0;
+  std::uint32_t circuit = 0;  ///< the sender's
+  std::uint32_t uid = 0;      ///< of the process's owner, at its home
+  std::int32_t pid = 0;       ///< at its home
+  std::uint16_t threads = 0;
+  wire::local::EngineKind engine = wire::local::EngineKind::Kvm;
+  std::uint8_t ia32 = 0;
+  char comm[16] = {};
+};
+
+struct OpenReply {
+  Header header{Type::OpenReply, kVersion, sizeof(OpenReply)};
+  std::uint32_t to_circuit = 0;
+  std::uint32_t circuit = 0;  ///< the sender's, when code is 0
+  std::int32_t code = 0;
+  char why[128] = {};
+  std::uint32_t reserved = 0;
+};
+
+struct OpenAck {
+  Header header{Type::OpenAck, kVersion, sizeof(OpenAck)};
+  std::uint32_t to_circuit = 0;
+  std::uint32_t reserved = 0;
+};
+
+struct Mark {
+  Header header{Type::Mark, kVersion, sizeof(Mark)};
+  std::uint32_t to_circuit = 0;
+  char why[128] = {};  ///< empty: closed in order
+  std::uint32_t reserved = 0;
+};
+
+/// Names the circuit by the sender's number, so that it works before the reply to OpenRequest has come.
+struct Abort {
+  Header header{Type::Abort, kVersion, sizeof(Abort)};
+  std::uint32_t from_circuit = 0;
+  char why[128] = {};
+  std::uint32_t reserved = 0;
+};
+
+enum class RpcKind : std::uint32_t { Request = 0, Progress = 1, Final = 2 };
+
+/// Followed by `header.bytes - sizeof(Rpc)` bytes of text.  A text longer than kMaxRpcText comes in several,
+/// all but the last with `more`.
+struct Rpc {
+  Header header{Type::Rpc, kVersion, sizeof(Rpc)};
+  std::uint64_t id = 0;  ///< the asker's
+  RpcKind kind = RpcKind::Request;
+  std::uint32_t more = 0;
+};
+inline constexpr std::size_t kMaxRpcText = 128U << 10;
+
+struct Bye {
+  Header header{Type::Bye, kVersion, sizeof(Bye)};
+};
+
+struct RpcMessage {
+  Rpc head;
+  std::string_view text;  ///< in the message
+};
+struct Bad {
+  const char* why;
+};
+using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Bye>;
+
+/// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
+Message parse(std::span<const std::byte> bytes);
+
+/// The bytes of a message that has no text behind it.
+template <class T> std::span<const std::byte> bytes_of(const T& message) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  return std::as_bytes(std::span(&message, 1));
+}
+
+}  // namespace hpcvmm::daemon::peer

@@ -1,0 +1,38 @@
+// Requests of the API socket and between nodes: one JSON object each.  Pure.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "daemon/config.hh"
+#include "hpcvmm/wire/local.hh"
+
+namespace hpcvmm::daemon {
+
+struct Request {
+  enum class Op : std::uint8_t { Nodes, Ps, Find, Migrate, Evict, Drain, Resume, Shutdown, Faults, Metrics };
+  Op op = Op::Nodes;
+  std::int32_t pid = 0;  ///< at its home
+  Node home = 0;         ///< of the process; 0: whichever node has it
+  Node to = 0;           ///< Migrate: 0: home
+  wire::local::Mode mode = wire::local::Mode::Hybrid;
+  std::string spec;    ///< Faults
+  bool local = false;  ///< asked by another node: this node's own part only
+  uid_t uid = 0;       ///< Asked by another node: on whose behalf
+};
+
+/// The longest request, bytes.
+inline constexpr std::size_t kMaxRequest = 16384;
+
+/// Unknown keys and wrong types are refused by name.
+std::variant<Request, Refusal> parse_request(std::string_view text);
+/// parse_request(request_text(r)) is r.
+std::string request_text(const Request& r);
+
+const char* op_name(Request::Op op);
+
+}  // namespace hpcvmm::daemon

@@ -1,0 +1,41 @@
+// Starting a remote: the process that runs a foreign guest here.
+#pragma once
+
+#include <sched.h>
+#include <sys/types.h>
+
+#include <string>
+#include <variant>
+
+#include "daemon/config.hh"
+#include "hpcvmm/base/result.hh"
+#include "hpcvmm/base/unique_fd.hh"
+
+namespace hpcvmm::daemon {
+
+/// What every remote of this node gets; opened once, while we may.
+struct RemoteKit {
+  UniqueFd executable;
+  UniqueFd kvm;          ///< /dev/kvm, or none
+  UniqueFd userfaultfd;  ///< /dev/userfaultfd, or none
+  uid_t uid = 0;         ///< 0: as we are
+  gid_t gid = 0;
+  cpu_set_t cpus{};  ///< the DPDK library pins threads; remotes are not to inherit that
+};
+
+/// Refuses: no such executable or user.
+std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config);
+
+struct SpawnedRemote {
+  UniqueFd socket;   ///< our end of its descriptor 3
+  UniqueFd process;  ///< pidfd
+  pid_t pid = 0;
+};
+
+/// Starts `hpc-vmm remote`: descriptors 0 and 1 /dev/null, 2 ours, 3 the socket, 4 /dev/kvm, 5
+/// /dev/userfaultfd (closed where there is none), nothing else; a clean environment; without capabilities or
+/// ways to get any; dies with us. Errors: those of socketpair, clone; what failed in the child until exec.
+/// Threads: the one that ends last, for PR_SET_PDEATHSIG is the thread's.
+Result<SpawnedRemote> spawn_remote(const RemoteKit& kit);
+
+}  // namespace hpcvmm::daemon

@@ -1,0 +1,17 @@
+// How hpcd gets along with the system: rights, limits, the service manager.
+#pragma once
+
+#include "hpcvmm/base/result.hh"
+
+namespace hpcvmm::daemon {
+
+/// Gives up every capability but those that starting and ending remotes needs (CAP_SETUID, CAP_SETGID,
+/// CAP_KILL), for good, and makes memory unreadable for others (it holds the cluster key).  Not root: nothing
+/// to give up. Errors: those of capset(2), prctl(2).
+Status drop_rights();
+/// Descriptors: as many as we may.
+void raise_limits();
+/// sd_notify(3): "READY=1", "STOPPING=1"; without $NOTIFY_SOCKET nothing.
+void notify_service_manager(const char* state);
+
+}  // namespace hpcvmm::daemon

@@ -1,0 +1,90 @@
+// Threat model: any bytes from a local process (local_message, api_request), from a node whose program is
+// another one (peer_message); a configuration that a person has mistyped (hpcd_config).
+#include "daemon/test/fuzz_targets.hh"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "daemon/config.hh"
+#include "daemon/local_codec.hh"
+#include "daemon/peer_message.hh"
+#include "daemon/request.hh"
+
+namespace hpcvmm::fuzz {
+
+using namespace daemon;  // NOLINT(google-build-using-namespace): four functions
+namespace local = wire::local;
+
+namespace {
+void promise(bool kept, const char* what) {
+  if (kept) return;
+  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::abort();
+}
+
+template <std::size_t N> bool printable(const char (&text)[N]) {
+  const std::size_t length = ::strnlen(text, N);
+  if (length == N) return false;
+  for (std::size_t i = 0; i < length; ++i)
+    if (text[i] < 0x20 || text[i] > 0x7e) return false;
+  return true;
+}
+}  // namespace
+
+void local_message(const std::uint8_t* data, std::size_t bytes) {
+  const LocalMessage m = parse_local(std::as_bytes(std::span(data, bytes)));
+  if (const auto* r = std::get_if<local::Register>(&m)) {
+    promise(printable(r->comm) && printable(r->exe), "Register holds text for terminals");
+    promise(r->role == local::Role::Deputy || r->role == local::Role::Remote, "Register has a role");
+  } else if (const auto* s = std::get_if<local::State>(&m)) {
+    promise(printable(s->cantmove), "State holds text for terminals");
+  } else if (const auto* o = std::get_if<local::Open>(&m)) {
+    promise(o->channel >= 1 && o->channel <= 65535 && printable(o->comm), "Open has a channel");
+  } else if (const auto* c = std::get_if<local::Close>(&m)) {
+    promise(c->channel >= 1 && c->channel <= 65535, "Close has a channel");
+  } else if (const auto* d = std::get_if<local::MoveDone>(&m)) {
+    promise(printable(d->why), "MoveDone holds text for terminals");
+  }
+}
+
+void peer_message(const std::uint8_t* data, std::size_t bytes) {
+  const peer::Message m = peer::parse(std::as_bytes(std::span(data, bytes)));
+  if (const auto* r = std::get_if<peer::RpcMessage>(&m)) {
+    const auto* const text = reinterpret_cast<const std::uint8_t*>(r->text.data());
+    promise(r->text.empty() || (text >= data && text + r->text.size() <= data + bytes),
+            "an Rpc's text lies in the message");
+    promise(r->text.size() <= peer::kMaxRpcText, "an Rpc's text has its limit");
+  } else if (const auto* o = std::get_if<peer::OpenRequest>(&m)) {
+    promise(o->circuit != 0 && printable(o->comm), "OpenRequest is checked");
+  } else if (const auto* reply = std::get_if<peer::OpenReply>(&m)) {
+    promise(printable(reply->why), "OpenReply holds text for terminals");
+  } else if (const auto* mark = std::get_if<peer::Mark>(&m)) {
+    promise(printable(mark->why), "Mark holds text for terminals");
+  } else if (const auto* abort = std::get_if<peer::Abort>(&m)) {
+    promise(printable(abort->why), "Abort holds text for terminals");
+  }
+}
+
+void api_request(const std::uint8_t* data, std::size_t bytes) {
+  const auto r = parse_request(std::string_view(reinterpret_cast<const char*>(data), bytes));
+  if (const auto* const request = std::get_if<Request>(&r)) {
+    const auto again = parse_request(request_text(*request));
+    promise(std::holds_alternative<Request>(again), "a request's text is a request");
+    promise(request_text(std::get<Request>(again)) == request_text(*request), "text and back is the same");
+  } else {
+    promise(!std::get<Refusal>(r).text.empty(), "a refusal says why");
+  }
+}
+
+void hpcd_config(const std::uint8_t* data, std::size_t bytes) {
+  const auto r = parse_config(std::string_view(reinterpret_cast<const char*>(data), bytes), "f");
+  if (const auto* const c = std::get_if<Config>(&r))
+    promise(c->node >= 1 && c->node <= kMaxNode && !c->address.empty() && !c->key_file.empty(),
+            "a configuration is whole");
+  else
+    promise(!std::get<Refusal>(r).text.empty(), "a refusal says why");
+}
+
+}  // namespace hpcvmm::fuzz
