@@ -1,6 +1,7 @@
 // hpc-vmm: the command line.
 #include <cstring>
 
+#include "cli/cluster/cluster.hh"
 #include "cli/verbs.hh"
 #include "vmm/deputy/launch.hh"
 
@@ -11,5 +12,6 @@ int main(int argc, char** argv, char** envp) {
     hpcvmm::deputy::continue_exec(argc, argv, envp);
   // What an hpcd starts for a process that comes from another node.
   if (argc == 2 && std::strcmp(argv[1], "remote") == 0) hpcvmm::deputy::serve_remote();
+  if (const int status = hpcvmm::cli::cluster_main(argc, argv); status >= 0) return status;
   return hpcvmm::cli::run(argc, argv, envp);
 }

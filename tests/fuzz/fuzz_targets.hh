@@ -11,6 +11,5 @@ void elf(const std::uint8_t* data, std::size_t bytes);
 void script(const std::uint8_t* data, std::size_t bytes);
 void exit(const std::uint8_t* data, std::size_t bytes);
 void frame(const std::uint8_t* data, std::size_t bytes);
-void packet(const std::uint8_t* data, std::size_t bytes);
 
 }  // namespace hpcvmm::fuzz

@@ -1,0 +1,142 @@
+#include "cli/cluster/cgroup.hh"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+#include <vector>
+
+#include "cli/cluster/command.hh"
+
+namespace hpcvmm::cli {
+
+namespace {
+
+/// Where the controllers are mounted; empty: not at all.
+struct Mounts {
+  std::string v2;  // with cpu and memory
+  std::string cpu, memory;
+};
+
+bool has_word(const std::string& text, const std::string& word, char separator) {
+  std::istringstream in(text);
+  for (std::string w; std::getline(in, w, separator);)
+    if (w == word) return true;
+  return false;
+}
+
+Mounts find_mounts() {
+  Mounts m;
+  std::istringstream lines(read_file("/proc/self/mounts"));
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string what;
+    std::string where;
+    std::string type;
+    std::string options;
+    words >> what >> where >> type >> options;
+    if (type == "cgroup2") {
+      const std::string controllers = read_file(where + "/cgroup.controllers");
+      if (has_word(controllers, "cpu", ' ') && has_word(controllers, "memory", ' ')) m.v2 = where;
+    } else if (type == "cgroup") {
+      if (has_word(options, "cpu", ',')) m.cpu = where;
+      if (has_word(options, "memory", ',')) m.memory = where;
+    }
+  }
+  return m;
+}
+
+std::string group_name(const Names& names, unsigned node) { return names.space(node); }
+
+/// The folders of the node's group on this machine.
+std::vector<std::string> folders(const Names& names, unsigned node) {
+  const Mounts m = find_mounts();
+  const std::string name = "/" + group_name(names, node);
+  if (!m.v2.empty()) return {m.v2 + name};
+  std::vector<std::string> out;
+  if (!m.cpu.empty()) out.push_back(m.cpu + name);
+  if (!m.memory.empty() && m.memory != m.cpu) out.push_back(m.memory + name);
+  return out;
+}
+
+constexpr long kPeriodUs = 100'000;
+
+std::string quota(double cpus) {
+  const long us = static_cast<long>(cpus * static_cast<double>(kPeriodUs));
+  return std::to_string(us < 1000 ? 1000 : us);  // the kernel's least
+}
+
+std::string make_v2(const std::string& root, const std::string& folder, const NodeLimits& limits) {
+  // Fails where the root group's children may not have controllers; the limits below then say so.
+  static_cast<void>(write_file(root + "/cgroup.subtree_control", "+cpu +memory"));
+  if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
+  std::string why;
+  if (limits.cpus > 0)
+    why = write_file(folder + "/cpu.max", quota(limits.cpus) + " " + std::to_string(kPeriodUs));
+  if (why.empty() && limits.memory != 0)
+    why = write_file(folder + "/memory.max", std::to_string(limits.memory));
+  return why;
+}
+
+std::string make_v1(const Mounts& m, const std::string& name, const NodeLimits& limits) {
+  if (limits.cpus > 0) {
+    const std::string folder = m.cpu + name;
+    if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
+    std::string why = write_file(folder + "/cpu.cfs_period_us", std::to_string(kPeriodUs));
+    if (why.empty()) why = write_file(folder + "/cpu.cfs_quota_us", quota(limits.cpus));
+    if (!why.empty()) return why;
+  }
+  if (limits.memory != 0) {
+    const std::string folder = m.memory + name;
+    if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
+    return write_file(folder + "/memory.limit_in_bytes", std::to_string(limits.memory));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string make_group(const Names& names, unsigned node, const NodeLimits& limits) {
+  if (limits.cpus <= 0 && limits.memory == 0) return {};
+  const Mounts m = find_mounts();
+  const std::string name = "/" + group_name(names, node);
+  if (!m.v2.empty()) return make_v2(m.v2, m.v2 + name, limits);
+  if ((limits.cpus > 0 && m.cpu.empty()) || (limits.memory != 0 && m.memory.empty()))
+    return "limits need control groups, and this machine has neither version 2 nor version 1 with the "
+           "controllers cpu "
+           "and memory mounted; remedy: mount them, or leave out --cpus and --memory";
+  return make_v1(m, name, limits);
+}
+
+std::string enter_group(const Names& names, unsigned node, int pid) {
+  for (const std::string& folder : folders(names, node)) {
+    if (::access(folder.c_str(), F_OK) != 0) continue;
+    if (const std::string why = write_file(folder + "/cgroup.procs", std::to_string(pid)); !why.empty())
+      return why;
+  }
+  return {};
+}
+
+void remove_group(const Names& names, unsigned node) {
+  for (const std::string& folder : folders(names, node)) {
+    // Killed processes leave the group when the kernel is done with them.
+    for (int i = 0; i < 100 && ::rmdir(folder.c_str()) != 0 && errno == EBUSY; ++i) {
+      std::istringstream pids(read_file(folder + "/cgroup.procs"));
+      for (int pid = 0; pids >> pid;)
+        if (pid > 1) ::kill(pid, SIGKILL);
+      ::usleep(20'000);
+    }
+  }
+}
+
+bool group_exists(const Names& names, unsigned node) {
+  for (const std::string& folder : folders(names, node))
+    if (::access(folder.c_str(), F_OK) == 0) return true;
+  return false;
+}
+
+}  // namespace hpcvmm::cli

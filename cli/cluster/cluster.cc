@@ -1,0 +1,127 @@
+#include "cli/cluster/cluster.hh"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "cli/cluster/show.hh"
+#include "cli/cluster/up.hh"
+
+namespace hpcvmm::cli {
+
+namespace {
+
+struct Arguments {
+  CLI::App *up = nullptr, *down = nullptr, *nodes = nullptr, *ps = nullptr, *migrate = nullptr;
+  std::string cluster, cpus, memory;
+  UpRequest up_request;
+  AskRequest ask;
+  MigrateRequest move;
+  bool verbose = false;
+};
+
+void add_cluster(CLI::App* verb, std::string& cluster) {
+  verb->add_option("--cluster", cluster,
+                   "another cluster beside the usual one, by name (1 to 8 letters and digits)")
+      ->envname("HPCVMM_CLUSTER");
+}
+
+void add_ask(CLI::App* verb, AskRequest& ask) {
+  verb->add_option("--node", ask.node, "the node whose hpcd is asked")
+      ->check(CLI::Range(1U, 65535U))
+      ->capture_default_str();
+  verb->add_flag("--json", ask.json, "as JSON");
+}
+
+int usage(const std::string& why) {
+  std::fprintf(stderr, "hpc-vmm: %s\n", why.c_str());
+  return 1;
+}
+
+void add_verbs(CLI::App& app, Arguments& a) {
+  a.up = app.add_subcommand("up", "make a cluster of several nodes on this machine");
+  add_cluster(a.up, a.cluster);
+  a.up->add_option("--nodes", a.up_request.nodes, "how many nodes")
+      ->check(CLI::Range(1U, kMostLocalNodes))
+      ->capture_default_str();
+  a.up->add_option("--driver", a.up_request.driver, "network driver; dpdk falls back to udp with a message")
+      ->check(CLI::IsMember({"dpdk", "udp"}))
+      ->capture_default_str();
+  a.up->add_option("--wire", a.up_request.wire,
+                   "what DPDK runs over: shared memory (memif), or Ethernet frames (veth)")
+      ->check(CLI::IsMember({"memif", "veth"}))
+      ->capture_default_str();
+  a.up->add_option("--cpus", a.cpus, "CPUs of each node, such as 2 or 0.5: one for all, or a list 2,1,0.5");
+  a.up->add_option("--memory", a.memory,
+                   "memory of each node, such as 2G: one for all, or a list 2G,1G,512M");
+  a.up->add_option("--faults", a.up_request.faults,
+                   "make the network bad, for tests, such as loss=1%,reorder=1%,delay=1ms,seed=7");
+  a.up->add_option("--remote", a.up_request.remote, "the executable that runs foreign processes")
+      ->group("");  // tests
+  a.up->add_flag("--json", a.up_request.json, "print the nodes as JSON");
+  a.up->footer(
+      "Each node is a network namespace (hpcvmm-1...) with an hpcd in it; its files are in "
+      "/run/hpc-vmm/1...\n"
+      "Limits of CPUs and memory hold for what runs on the node for others.  Needs root.");
+  a.down = app.add_subcommand("down", "end the cluster on this machine; its processes come home first");
+  add_cluster(a.down, a.cluster);
+  a.nodes = app.add_subcommand("nodes", "the nodes of the cluster");
+  add_cluster(a.nodes, a.cluster);
+  add_ask(a.nodes, a.ask);
+  a.ps = app.add_subcommand("ps", "the processes of the cluster, on all nodes");
+  add_cluster(a.ps, a.cluster);
+  add_ask(a.ps, a.ask);
+  a.ps->add_flag("-v,--verbose", a.verbose,
+                 "with the reason why one cannot move, and the whole path of the program");
+  a.migrate = app.add_subcommand("migrate", "move a running process to another node, or home");
+  add_cluster(a.migrate, a.cluster);
+  add_ask(a.migrate, a.ask);
+  a.migrate
+      ->add_option("process", a.move.process,
+                   "its number at its home; HOME:PID where two nodes have that number")
+      ->required();
+  a.migrate->add_option("to", a.move.to, "the number of a node, or: home")->required();
+  a.migrate
+      ->add_option("--mode", a.move.mode, "memory moves before, after, or partly before the process does")
+      ->check(CLI::IsMember({"hybrid", "precopy", "postcopy"}))
+      ->capture_default_str();
+  a.migrate->footer("Exit status: 0 only if the process runs there now.");
+}
+
+int run(Arguments& a) {
+  if (!a.cluster.empty() && !good_cluster_name(a.cluster))
+    return usage("--cluster " + a.cluster + ": a name is 1 to 8 small letters and digits, a letter first");
+  a.ask.names = a.up_request.names = Names{a.cluster};
+  if (a.down->parsed()) return down(Names{a.cluster});
+  if (a.nodes->parsed()) return show_nodes(a.ask);
+  if (a.ps->parsed()) return show_processes(a.ask, a.verbose);
+  if (a.migrate->parsed()) {
+    a.move.ask = a.ask;
+    return migrate(a.move);
+  }
+  UpRequest& r = a.up_request;
+  std::string why;
+  if (!a.cpus.empty()) why = read_cpus(a.cpus, r.nodes, r.limits);
+  if (why.empty() && !a.memory.empty()) why = read_memory(a.memory, r.nodes, r.limits);
+  return why.empty() ? up(r) : usage(why);
+}
+
+}  // namespace
+
+int cluster_main(int argc, char** argv) {
+  const std::string verb = argc > 1 ? argv[1] : "";
+  if (verb != "up" && verb != "down" && verb != "nodes" && verb != "ps" && verb != "migrate") return -1;
+  CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
+  app.require_subcommand(1);
+  Arguments a;
+  add_verbs(app, a);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int rc = app.exit(e);
+    return rc == 0 ? 0 : 125;
+  }
+  return run(a);
+}
+
+}  // namespace hpcvmm::cli

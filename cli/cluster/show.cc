@@ -1,0 +1,247 @@
+#include "cli/cluster/show.hh"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+#include <vector>
+
+#include "cli/cluster/api_client.hh"
+#include "cli/cluster/command.hh"
+
+namespace hpcvmm::cli {
+
+using nlohmann::json;
+
+namespace {
+
+int fail(const std::string& what) {
+  std::fprintf(stderr, "hpc-vmm: %s\n", what.c_str());
+  return 1;
+}
+
+/// The answer, or nothing after a message.
+bool ask(const AskRequest& r, const json& request, json& answer, int timeout_ms = 10'000,
+         const std::function<void(const json&)>& progress = {}) {
+  const std::vector<unsigned> nodes = r.names.nodes();
+  if (nodes.empty()) {
+    fail("no cluster is up on this machine; remedy: hpc-vmm up" + r.names.option());
+    return false;
+  }
+  if (std::find(nodes.begin(), nodes.end(), r.node) == nodes.end()) {
+    fail("there is no node " + std::to_string(r.node) + " on this machine");
+    return false;
+  }
+  ApiAnswer got = ask_api(r.names.node_dir(r.node) + "/api.sock", request, timeout_ms, progress);
+  if (!got.answered) {
+    fail("the hpcd of node " + std::to_string(r.node) + " does not answer: " + got.error +
+         "; remedy: hpc-vmm down" + r.names.option() + ", then hpc-vmm up" + r.names.option());
+    return false;
+  }
+  answer = std::move(got.json);
+  if (answer.value("ok", false)) return true;
+  fail(answer.value("error", "the request was refused"));
+  return false;
+}
+
+void print_json(json answer) {
+  answer.erase("ok");
+  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+}
+
+/// Columns as wide as their widest cell; those in `right` have numbers.
+std::string table(const std::vector<std::vector<std::string>>& rows, const std::vector<bool>& right) {
+  std::vector<std::size_t> width(right.size());
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string blanks(width[i] - row[i].size(), ' ');
+      line += (i == 0 ? "" : "  ") + (right[i] ? blanks + row[i] : row[i] + blanks);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::string fixed(double value, int digits) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
+  return text.data();
+}
+
+std::string cpu_time(std::uint64_t ms) {
+  const std::uint64_t seconds = ms / 1000;
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%llu:%02llu.%02llu", static_cast<unsigned long long>(seconds / 60),
+                static_cast<unsigned long long>(seconds % 60),
+                static_cast<unsigned long long>(ms % 1000 / 10));
+  return text.data();
+}
+
+void add_users(json& answer) {
+  const std::string passwd = read_file("/etc/passwd");
+  for (json& p : answer["processes"]) p["user"] = user_name(passwd, p.value("uid", 0U));
+}
+
+void show_progress(const json& line) {
+  if (::isatty(2) == 0 || !line.contains("progress")) return;
+  const json& p = line["progress"];
+  const auto ms = p.value("ms", std::uint64_t{0});
+  if (ms < 300) return;
+  static constexpr std::array kWheel{"[=    ]", "[ =   ]", "[  =  ]", "[   = ]", "[    =]"};
+  std::fprintf(stderr, "\r\033[K%s %s s, %s moved", kWheel[ms / 100 % kWheel.size()],
+               fixed(static_cast<double>(ms) / 1000, 1).c_str(),
+               human_bytes(p.value("bytes", std::uint64_t{0})).c_str());
+}
+
+}  // namespace
+
+std::string human_bytes(std::uint64_t bytes) {
+  static constexpr std::array kUnits{"", "K", "M", "G", "T"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return fixed(value, unit > 0 && value < 10 ? 1 : 0) + kUnits[unit];
+}
+
+std::string user_name(const std::string& passwd, unsigned uid) {
+  std::istringstream lines(passwd);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string name;
+    std::string secret;
+    std::string number;
+    if (std::getline(fields, name, ':') && std::getline(fields, secret, ':') &&
+        std::getline(fields, number, ':') && number == std::to_string(uid))
+      return name;
+  }
+  return std::to_string(uid);
+}
+
+std::string nodes_table(const json& answer) {
+  std::vector<std::vector<std::string>> rows{
+      {"NODE", "STATE", "CPUS", "LOAD", "MEMORY", "FREE", "PROCESSES", "GUESTS", "RTT", "ADDRESS"}};
+  for (const json& n : answer.value("nodes", json::array())) {
+    const double cpus = n.value("cpus", 0.0);
+    const bool whole = cpus == static_cast<double>(static_cast<long>(cpus));
+    rows.push_back({std::to_string(n.value("id", 0U)), n.value("state", "?"), fixed(cpus, whole ? 0 : 2),
+                    fixed(n.value("load", 0.0), 2), human_bytes(n.value("memory_total", std::uint64_t{0})),
+                    human_bytes(n.value("memory_free", std::uint64_t{0})),
+                    std::to_string(n.value("processes", 0U)), std::to_string(n.value("guests", 0U)),
+                    n.contains("rtt_us") ? fixed(n.value("rtt_us", 0.0), 0) + " us" : "-",
+                    n.value("address", "")});
+    if (n.contains("why")) rows.back().back() += "  (" + n.value("why", "") + ")";
+  }
+  return table(rows, {true, false, true, true, true, true, true, true, true, false});
+}
+
+std::string processes_table(const json& answer, bool verbose) {
+  std::vector<std::vector<std::string>> rows{
+      {"PID", "USER", "HOME", "WHERE", "ENGINE", "ABI", "MEMORY", "TIME", "MOVES", "CANTMOVE", "COMMAND"}};
+  for (const json& p : answer.value("processes", json::array())) {
+    const std::string cantmove = p.value("cantmove", "");
+    rows.push_back({std::to_string(p.value("pid", 0)), p.value("user", std::to_string(p.value("uid", 0U))),
+                    std::to_string(p.value("home", 0U)), std::to_string(p.value("where", 0U)),
+                    p.value("engine", ""), p.value("abi", ""),
+                    human_bytes(p.value("memory", std::uint64_t{0})),
+                    cpu_time(p.value("cpu_ms", std::uint64_t{0})), std::to_string(p.value("migrations", 0U)),
+                    cantmove.empty() ? "-"
+                    : verbose        ? cantmove
+                                     : "yes",
+                    p.value(verbose ? "command" : "comm", "")});
+  }
+  return table(rows, {true, false, true, true, false, false, true, true, true, false, false});
+}
+
+json migrate_json(const MigrateRequest& r) {
+  const auto number = [](const std::string& text, unsigned long most) -> unsigned long {
+    char* end = nullptr;
+    const unsigned long n = std::strtoul(text.c_str(), &end, 10);
+    const bool good = !text.empty() && text[0] >= '0' && text[0] <= '9' && *end == 0 && n >= 1 && n <= most;
+    return good ? n : 0;
+  };
+  json j = {{"op", "migrate"}, {"mode", r.mode}};
+  std::string pid = r.process;
+  if (const std::size_t colon = pid.find(':'); colon != std::string::npos) {
+    const unsigned long home = number(pid.substr(0, colon), 65535);
+    if (home == 0) return {{"error", r.process + ": in HOME:PID, HOME is the number of a node"}};
+    j["home"] = home;
+    pid.erase(0, colon + 1);
+  }
+  const unsigned long n = number(pid, 0x7fff'ffff);
+  if (n == 0) return {{"error", r.process + ": not a process number; hpc-vmm ps lists them"}};
+  j["pid"] = n;
+  if (r.to == "home") {
+    j["to"] = "home";
+    return j;
+  }
+  const unsigned long to = number(r.to, 65535);
+  if (to == 0)
+    return {{"error", r.to + ": neither the number of a node nor \"home\"; hpc-vmm nodes lists them"}};
+  j["to"] = to;
+  return j;
+}
+
+int show_nodes(const AskRequest& r) {
+  json answer;
+  if (!ask(r, {{"op", "nodes"}}, answer)) return 1;
+  if (r.json)
+    print_json(std::move(answer));
+  else
+    std::printf("%sDriver %s, membership epoch %llu.\n", nodes_table(answer).c_str(),
+                answer.value("driver", "?").c_str(),
+                static_cast<unsigned long long>(answer.value("epoch", std::uint64_t{0})));
+  return 0;
+}
+
+int show_processes(const AskRequest& r, bool verbose) {
+  json answer;
+  if (!ask(r, {{"op", "ps"}}, answer)) return 1;
+  add_users(answer);
+  for (const json& n : answer.value("lost", json::array()))
+    std::fprintf(stderr, "hpc-vmm: node %u does not answer; its processes are missing here\n",
+                 n.get<unsigned>());
+  if (r.json)
+    print_json(std::move(answer));
+  else
+    std::fputs(processes_table(answer, verbose).c_str(), stdout);
+  return 0;
+}
+
+int migrate(const MigrateRequest& r) {
+  const json request = migrate_json(r);
+  if (request.contains("error")) return fail(request["error"].get<std::string>());
+  json answer;
+  const bool moved = ask(r.ask, request, answer, 0, show_progress);
+  if (::isatty(2) != 0) std::fputs("\r\033[K", stderr);
+  if (!moved) {
+    if (r.ask.json && answer.is_object()) print_json(std::move(answer));
+    return 1;
+  }
+  if (r.ask.json) {
+    print_json(std::move(answer));
+    return 0;
+  }
+  const auto u64 = [&answer](const char* key) {
+    return static_cast<unsigned long long>(answer.value(key, std::uint64_t{0}));
+  };
+  std::printf("Process %llu runs on node %llu now: down for %.2f ms, %.1f ms in all.\n", u64("pid"),
+              u64("where"), static_cast<double>(u64("downtime_us")) / 1000, answer.value("total_ms", 0.0));
+  std::printf(
+      "%llu pages, %s: %llu sent before, %llu pushed after, %llu asked for, %llu zero, %llu known there.\n",
+      u64("pages"), human_bytes(u64("bytes")).c_str(), u64("pages_warm"), u64("pages_pushed"),
+      u64("pages_faulted"), u64("pages_zero"), u64("pages_known"));
+  return 0;
+}
+
+}  // namespace hpcvmm::cli

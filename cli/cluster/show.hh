@@ -1,0 +1,40 @@
+// nodes, ps and migrate: what is asked of a running hpcd, and how people see the answer.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/cluster/names.hh"
+
+namespace hpcvmm::cli {
+
+struct AskRequest {
+  Names names;
+  unsigned node = 1;  ///< which node's hpcd is asked
+  bool json = false;
+};
+
+struct MigrateRequest {
+  AskRequest ask;
+  std::string process;  ///< "PID" or "HOME:PID"
+  std::string to;       ///< a node's number, or "home"
+  std::string mode = "hybrid";
+};
+
+// Exit status: 0, or 1 after a message on stderr.
+int show_nodes(const AskRequest& r);
+int show_processes(const AskRequest& r, bool verbose);
+/// 0 only if the process runs there now.
+int migrate(const MigrateRequest& r);
+
+// Pure, for the tests.
+std::string nodes_table(const nlohmann::json& answer);
+std::string processes_table(const nlohmann::json& answer, bool verbose);
+/// "512K", "1.5G".
+std::string human_bytes(std::uint64_t bytes);
+/// The request for hpcd, or a text under "error".
+nlohmann::json migrate_json(const MigrateRequest& r);
+/// Text of /etc/passwd's kind: the name of a user, or the number.
+std::string user_name(const std::string& passwd, unsigned uid);
+
+}  // namespace hpcvmm::cli
