@@ -185,7 +185,8 @@ int do_launch(LaunchArgs& a, char** envp) {
   o.verbose = a.verbose;
   o.cpus = a.cpus;
   o.node = a.node;
-  o.home = a.home;
+  const std::string socket = "/run/hpc-vmm/" + std::to_string(a.home) + "/vmm.sock";
+  o.cluster_fd = ::open(socket.c_str(), O_PATH | O_CLOEXEC);
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
   if (!a.gdb.empty()) set_gdb(a.gdb, o);

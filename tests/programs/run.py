@@ -17,6 +17,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -116,6 +118,38 @@ class Case:
         return run
 
 
+class Storm:
+    """A patch bay in place of a cluster (tests/migrate), which moves every process that registers."""
+
+    def __init__(self, args):
+        self.home = 1000 + os.getpid() % 60000
+        self.folder = pathlib.Path(f"/run/hpc-vmm/{self.home}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(
+            [args.patchbay, str(self.folder / "vmm.sock"), args.hpc_vmm, "--storm", str(args.storm)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while not (self.folder / "vmm.sock").exists():
+            if self.process.poll() is not None:
+                raise RuntimeError("patchbay: " + self.process.stdout.read())
+            time.sleep(0.01)
+        self.lines = []
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
+        self.reader.start()
+
+    def end(self):
+        """How many moves were made, and what was refused: {reason: times}."""
+        self.process.terminate()
+        self.process.wait()
+        self.reader.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        refused = {}
+        for line in self.lines:
+            if line.startswith("moved "):
+                reason = line.split(" bytes ")[1].split(" ", 1)[1].strip()
+                refused[reason] = refused.get(reason, 0) + 1
+        return {"made": int(self.lines[-1].split()[1]), "refused": refused}
+
+
 def outcomes(run):
     return dict(line.rsplit(": ", 1) for line in run.stdout.decode().splitlines() if ": " in line)
 
@@ -136,6 +170,9 @@ def run_one(program, engine, args, base):
     work = base / f"{engine}.{program['name']}"
     row = {"name": program["name"], "engine": engine, "result": "same", "native_s": 0.0, "hpc_vmm_s": 0.0, "detail": []}
     launch = [] if engine == "native" else [args.hpc_vmm, "launch", "--engine", engine, "--"]
+    storm = Storm(args) if args.storm and launch else None
+    if storm:
+        launch[2:2] = ["--home", str(storm.home)]
     try:
         case = Case(program, work)
         work.mkdir(parents=True, exist_ok=True)
@@ -158,6 +195,9 @@ def run_one(program, engine, args, base):
             found.append("the native run printed nothing: it compares nothing")
     except Missing as missing:
         found = [str(missing)]
+    finally:
+        if storm:
+            row["moves"] = storm.end()
     if found:
         row["result"], row["detail"] = "DIFFERENT", row["detail"] + found + [f"kept: {work}"]
     else:
@@ -170,6 +210,9 @@ def parse():
     parser.add_argument("--engine", choices=("kvm", "direct", "both", "native"), default="both")
     parser.add_argument("--only", action="append", help="name of a program; may be repeated")
     parser.add_argument("--hpc-vmm", default=str(ROOT / "build/release/bin/hpc-vmm"))
+    parser.add_argument("--storm", type=int, metavar="MS",
+                        help="move every process of the guest's between nodes each MS milliseconds meanwhile")
+    parser.add_argument("--patchbay", default=str(ROOT / "build/release/tests/patchbay"))
     parser.add_argument("--work", type=pathlib.Path, help="work folder; a temporary one if absent")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--list", action="store_true", help="print name and engines of each program, and end")
@@ -206,8 +249,8 @@ def main():
             row = run_one(program, engine, args, base)
             rows.append(row)
             if not args.json:
-                print(f"{row['name']:24} {engine:7} {row['result']:10} {row['native_s']:9.2f} {row['hpc_vmm_s']:10.2f}",
-                      flush=True)
+                print(f"{row['name']:24} {engine:7} {row['result']:10} {row['native_s']:9.2f} {row['hpc_vmm_s']:10.2f}"
+                      + (f"  {row['moves']}" if "moves" in row else ""), flush=True)
                 for line in row["detail"][:60]:
                     print("    " + line, flush=True)
     if args.json:

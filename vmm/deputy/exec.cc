@@ -135,7 +135,7 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.options.trace_fd));
   put_number(out, word(c.options.summary_fd));
   put_number(out, c.options.cpus);
-  put_number(out, c.options.home);
+  put_number(out, word(c.options.cluster_fd));
   put_number(out, c.options.node);
   put_number(out, c.options.facts_known ? 1 : 0);
   put_number(out, static_cast<std::uint64_t>(c.options.chosen_for));
@@ -162,7 +162,7 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.options.trace_fd = r.as_int();
   c.options.summary_fd = r.as_int();
   c.options.cpus = static_cast<std::uint32_t>(r.number());
-  c.options.home = static_cast<std::uint32_t>(r.number());
+  c.options.cluster_fd = r.as_int();
   c.options.node = static_cast<std::uint32_t>(r.number());
   c.options.facts_known = r.number() != 0;
   c.options.chosen_for = static_cast<Abi>(r.number());
@@ -247,6 +247,7 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   config.self_fd = keep_across_exec(t, self_fd());
   config.options.trace_fd = keep_across_exec(t, p.options.trace_fd);
   config.options.summary_fd = keep_across_exec(t, p.options.summary_fd);
+  config.options.cluster_fd = keep_across_exec(t, cluster_fd());
   if (p.seccomp != nullptr) config.seccomp = seccomp_encode(*p.seccomp);
   const int error = run_managed(t, plan);
   drop_kept(t, config.program_fd);
@@ -254,6 +255,7 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   drop_kept(t, config.self_fd);
   drop_kept(t, config.options.trace_fd);
   drop_kept(t, config.options.summary_fd);
+  drop_kept(t, config.options.cluster_fd);
   raw_call(SYS_close, word(program_fd));
   return error;
 }

@@ -4,6 +4,7 @@
 
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
+#include "vmm/deputy/launch.hh"
 #include "vmm/migrate/host.hh"
 
 namespace hpcvmm::deputy {
@@ -16,6 +17,7 @@ void set_migrate_hooks() {
   hooks.thread_id = [] { return self().tid; };
   // A vfork child is a process of its own on its parent's memory.
   hooks.process_id = [] { return self().vfork_child ? self().tid : static_cast<int>(raw_call(SYS_getpid)); };
+  hooks.cluster_fd = cluster_fd;
   migrate::set_host_hooks(hooks);
 }
 

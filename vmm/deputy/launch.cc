@@ -47,6 +47,7 @@ namespace {
 
 int g_kvm_fd = -1;   // NOLINT: set at start; host.cc moves it when the guest wants the number
 int g_self_fd = -1;  // NOLINT
+int g_cluster_fd = -1;  // NOLINT
 
 /// Everything start() needs; on the heap, because the stack of main() becomes the guest's.
 struct Start {
@@ -252,7 +253,6 @@ void join_cluster(Start& s, Task& t) {
   const Options& o = s.config.options;
   const Process& p = *t.process;
   migrate::Identity who;
-  who.socket = "/run/hpc-vmm/" + std::to_string(o.home) + "/vmm.sock";
   who.node = o.node;
   who.ia32 = p.abi == Abi::Ia32;
   who.vdso_table = p.vdso != 0 ? p.vdso - HPCVMM_VDSO_TABLE_BYTES : 0;
@@ -265,7 +265,7 @@ void join_cluster(Start& s, Task& t) {
   who.same_process = s.executed;
   std::string why;
   if (auto ok = home_of(t).start(*p.mm, who); !ok) {
-    why = ok.error().code == ENOENT || ok.error().code == ECONNREFUSED
+    why = ok.error().code == ENOENT || ok.error().code == ECONNREFUSED || g_cluster_fd < 0
               ? "there is no cluster here; `hpc-vmm up` starts one"
               : std::string(ok.error().op) + ": errno " + std::to_string(ok.error().code);
   } else {
@@ -416,6 +416,7 @@ void prepare(Start& s) {
 
 int kvm_fd() { return g_kvm_fd; }
 int self_fd() { return g_self_fd; }
+int cluster_fd() { return g_cluster_fd; }
 
 void serve_remote() { migrate::remote_main(hpcvmm_on_stack); }
 
@@ -426,6 +427,7 @@ int launch(LaunchRequest request) {
   const int kvm = ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (kvm >= 0) hide_fd(kvm, &g_kvm_fd);
   hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC), &g_self_fd);
+  if (request.options.cluster_fd >= 0) hide_fd(request.options.cluster_fd, &g_cluster_fd);
   const char* const name = request.program.path.c_str();
   load::Verdict v = load::resolve_program(request.program, s->program);
   if (v.ok() && s->program.native == load::Native::No) v = load::open_images(s->program.fd.get(), s->images);
@@ -479,6 +481,7 @@ void continue_exec(int argc, char** argv, char** envp) {
   for (int* keep : {&s->config.options.trace_fd, &s->config.options.summary_fd})
     if (*keep >= 0) *keep = hide_fd(*keep);
   if (s->config.kvm_fd >= 0) hide_fd(s->config.kvm_fd, &g_kvm_fd);
+  if (s->config.options.cluster_fd >= 0) hide_fd(s->config.options.cluster_fd, &g_cluster_fd);
   hide_fd(s->config.self_fd, &g_self_fd);
   engine::kvm::set_cpuid_bytes(s->config.cpuid);
   s->program.fd = UniqueFd(s->config.program_fd);

@@ -25,8 +25,9 @@ int launch(LaunchRequest request);
 /// The remote of a process whose home is another node (vmm/migrate/remote.hh); an hpcd starts it.
 [[noreturn]] void serve_remote();
 
-/// The hidden descriptors of /dev/kvm (-1: none) and of this executable.
+/// The hidden descriptors of /dev/kvm (-1: none), of hpcd's socket (-1: no cluster) and of this executable.
 int kvm_fd();
+int cluster_fd();
 int self_fd();
 
 }  // namespace hpcvmm::deputy

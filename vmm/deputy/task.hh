@@ -41,7 +41,7 @@ struct Options {
   std::uint16_t gdb_port = 0;
   std::string gdb_path;
   std::uint32_t cpus = 0;  // 0: no limit
-  std::uint32_t home = 1;  // the node whose hpcd this process registers with, if there is one
+  int cluster_fd = -1;     // the socket of its home node's hpcd (O_PATH); -1: no cluster
   std::uint32_t node = 0;  // the node it shall run on; 0: at home
   // What this host's engines can do (probe::EngineFacts), found out once for the whole tree.
   bool facts_known = false;

@@ -181,6 +181,7 @@ void Home::mapped(std::uint64_t begin, mem::Vma& v) {
     v.file = false;
     entries.clear();
     describe(begin, v, entries);
+    for (MapEntry& e : entries) e.kind = PageKind::AtHome;
     const mem::LockGuard guard(lock_);
     for (std::uint64_t p = begin; p < end; p += kPageSize) directory_.set_home(p);
   } else {
@@ -254,6 +255,8 @@ void Home::gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) {
   mem::Vma there = v;
   there.end = to + bytes;
   describe(to, there, entries);
+  for (MapEntry& e : entries)
+    if (e.kind == PageKind::Held) e.kind = PageKind::AtHome;
   {
     const mem::LockGuard guard(lock_);
     if (!v.file)

@@ -38,7 +38,6 @@ const char* phase_name(Phase p);
 
 /// What hpcd and the remote have to know of the process.
 struct Identity {
-  std::string socket;  ///< path of hpcd's socket; empty: no cluster
   std::uint32_t node = 0;       ///< where it wants to run; 0: here
   bool ia32 = false;
   std::uint64_t vdso_table = 0;  ///< guest address; 0: none

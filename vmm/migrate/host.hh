@@ -13,6 +13,8 @@ struct HostHooks {
   /// Kernel ids of the calling thread and of the process that a signal to it must name.
   int (*thread_id)() = nullptr;
   int (*process_id)() = nullptr;
+  /// hpcd's socket, open with O_PATH; -1: no cluster.
+  int (*cluster_fd)() = nullptr;
 };
 
 /// Set once, before anything else here is used.

@@ -50,10 +50,14 @@ void copy_text(char* to, std::size_t room, const std::string& from) {
 Status Home::start(mem::Mm& mm, const Identity& who) {
   mm_ = &mm;
   who_ = who;
-  if (who.socket.empty()) return Unit{};
+  const int socket = host().cluster_fd();
+  if (socket < 0) return Error::of(ENOENT, "hpcd's socket");
   if (poke_ < 0) host().hide_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), &poke_);
   if (pager_poke_ < 0) host().hide_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), &pager_poke_);
-  HPCVMM_CHECK_OK(link_.connect(who.socket.c_str()));
+  // By descriptor: it stays reachable after chroot.
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", socket);
+  HPCVMM_CHECK_OK(link_.connect(path.data()));
   local::Register r{};
   r.engine = engine_.kind() == engine::Kind::Kvm ? local::EngineKind::Kvm : local::EngineKind::Direct;
   r.ia32 = who.ia32 ? 1 : 0;
@@ -92,7 +96,6 @@ void Home::inherit(Home& parent) {
 }
 
 void Home::start_child() {
-  if (who_.socket.empty()) return;
   // A child that cannot register runs all the same, at home.
   static_cast<void>(start(*mm_, who_));
 }

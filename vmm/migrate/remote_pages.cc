@@ -112,7 +112,7 @@ void Remote::on_drop(const Drop& d) {
       split(d.begin);
       split(d.end);
       for (auto it = ranges_.lower_bound(d.begin); it != ranges_.end() && it->first < d.end; ++it)
-        if (it->second.kind == PageKind::Held) it->second.kind = PageKind::Fresh;
+        if (it->second.kind == PageKind::Held || it->second.kind == PageKind::AtHome) it->second.kind = PageKind::Fresh;
     } else {
       erase_range(d.begin, d.end);
     }

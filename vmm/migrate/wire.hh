@@ -72,6 +72,7 @@ enum class PageKind : std::uint8_t {
   Held = 1,   ///< anonymous with a past: ask home
   Shared = 2, ///< read-only file pages: ask home; both may keep them
   Table = 3,  ///< the vDSO's table page: every node fills its own
+  AtHome = 4, ///< anonymous, and all of it at home until it is asked for
 };
 
 struct MapEntry {
