@@ -69,10 +69,10 @@ class Lab:
         return (f"net_memif0,role={['server', 'client'][side]},socket={self.folder}/memif.sock,"
                 f"peer=10.77.0.{2 - side}{size}")
 
-    def start(self, binary, path, side, role, args):
+    def start(self, binary, path, side, role, args, more=()):
         words = ["ip", "netns", "exec", self.spaces[side], "timeout", "-s", "KILL", str(args.seconds + 20), binary, "--driver",
                  self.driver(path, side, args.frame), "--local", ADDRESSES[side], "--peer", ADDRESSES[1 - side],
-                 "--role", role, "--seconds", str(args.seconds)]
+                 "--role", role, "--seconds", str(args.seconds), *more]
         if args.block_now:
             words.append("--block")
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)

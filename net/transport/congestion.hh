@@ -48,8 +48,16 @@ class Congestion {
   /// Nanoseconds that `bytes` bytes take at the pace at which the window is to be spread over a round trip.
   [[nodiscard]] Nanos pace(std::uint64_t bytes, const RoundTrip& rtt) const;
 
+  /// What a packet remembers of the moment it was sent.
+  struct Mark {
+    std::uint64_t delivered = 0;  ///< bytes acknowledged by then
+    Nanos delivered_time = 0;     ///< when the last of them was
+    Nanos flight_start = 0;       ///< when the packet was sent whose acknowledgement that was
+  };
+  /// A packet leaves; `idle`: nothing else is under way.
+  Mark on_send(Nanos now, bool idle);
   /// A packet was acknowledged; `limited`: the window, not the sender, was what held data back.
-  void on_ack(std::uint64_t number, std::uint64_t bytes, Nanos rtt_sample, bool limited);
+  void on_ack(const Mark& mark, Nanos sent, Nanos now, std::uint64_t bytes, bool limited);
   void on_loss(std::uint64_t bytes);
   /// After the packets of one acknowledgement.  `next`: the number of the next packet to be sent.
   void end_of_ack(std::uint64_t largest, std::uint64_t next, const RoundTrip& rtt);
@@ -58,6 +66,8 @@ class Congestion {
 
  private:
   void end_round(const RoundTrip& rtt);
+  void note_rate(std::uint64_t bytes, Nanos time, Nanos now);
+  [[nodiscard]] std::uint64_t floor(const RoundTrip& rtt) const;
 
   const Tuning* tuning_;
   std::uint64_t window_;
@@ -67,6 +77,13 @@ class Congestion {
   std::uint64_t round_acked_ = 0;
   std::uint64_t round_lost_ = 0;
   bool round_limited_ = false;
+  std::uint64_t delivered_ = 0;
+  Nanos delivered_time_ = 0;
+  Nanos flight_start_ = 0;
+  // Bytes per second, the best of the running and of the previous period.
+  std::uint64_t rate_ = 0;
+  std::uint64_t rate_before_ = 0;
+  Nanos rate_until_ = 0;
 };
 
 }  // namespace hpcvmm::net

@@ -115,13 +115,13 @@ void Outgoing::write_piece(OutMessage& m, std::uint32_t offset, std::uint32_t le
   m.copy(offset, length, place);
 }
 
-bool Outgoing::write(Priority p, FrameWriter& to, Piece& piece) {
+bool Outgoing::write(Priority p, FrameWriter& to, Piece& piece, bool first) {
   Stream& stream = at(p);
-  if (!stream.resend.empty()) return write_again(stream, to, piece);
-  return write_new(stream, to, piece);
+  if (!stream.resend.empty()) return write_again(stream, to, piece, first);
+  return write_new(stream, to, piece, first);
 }
 
-bool Outgoing::write_again(Stream& stream, FrameWriter& to, Piece& piece) {
+bool Outgoing::write_again(Stream& stream, FrameWriter& to, Piece& piece, bool first) {
   while (!stream.resend.empty()) {
     Piece& old = stream.resend.front();
     OutMessage& m = *old.message;
@@ -150,14 +150,17 @@ bool Outgoing::write_again(Stream& stream, FrameWriter& to, Piece& piece) {
     }
     return true;
   }
-  return write_new(stream, to, piece);
+  return write_new(stream, to, piece, first);
 }
 
-bool Outgoing::write_new(Stream& stream, FrameWriter& to, Piece& piece) {
+bool Outgoing::write_new(Stream& stream, FrameWriter& to, Piece& piece, bool first) {
   if (stream.queue.empty()) return false;
   OutMessage& m = *stream.queue.front();
   if (m.charge_end > stream.limit) return false;
   const std::uint32_t offset = m.next_offset;
+  // A page is not cut in two where the next packet takes it whole: putting it together again is a copy more.
+  const bool next_takes_it = offset == 0 && m.total + kWholeBytes <= to.capacity();
+  if (!first && next_takes_it && m.total + kWholeBytes > to.room()) return false;
   const std::uint32_t length = fit(m, offset, m.total - offset, to);
   if (length == 0 && (m.total != 0 || to.room() < kWholeBytes)) return false;
   write_piece(m, offset, length, to);

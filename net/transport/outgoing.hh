@@ -28,8 +28,9 @@ class Outgoing {
   [[nodiscard]] bool ready(Priority p) const;
   /// Whether only the peer's window holds something back.
   [[nodiscard]] bool stalled(Priority p) const;
-  /// Writes one piece of the most pressing message of `p` into the packet; false: nothing (more) fits.
-  bool write(Priority p, FrameWriter& to, Piece& piece);
+  /// Writes one piece of the most pressing message of `p` into the packet, which is the packet's `first` or
+  /// not; false: nothing (more) fits.
+  bool write(Priority p, FrameWriter& to, Piece& piece, bool first);
 
   void acked(const Piece& piece);
   /// To be sent again, unless acknowledged meanwhile.
@@ -61,8 +62,8 @@ class Outgoing {
   };
   Stream& at(Priority p) { return streams_[static_cast<std::size_t>(p)]; }
   [[nodiscard]] const Stream& at(Priority p) const { return streams_[static_cast<std::size_t>(p)]; }
-  bool write_again(Stream& stream, FrameWriter& to, Piece& piece);
-  bool write_new(Stream& stream, FrameWriter& to, Piece& piece);
+  bool write_again(Stream& stream, FrameWriter& to, Piece& piece, bool first);
+  bool write_new(Stream& stream, FrameWriter& to, Piece& piece, bool first);
   static std::uint32_t fit(const OutMessage& m, std::uint32_t offset, std::uint32_t wanted,
                            const FrameWriter& to);
   static void write_piece(OutMessage& m, std::uint32_t offset, std::uint32_t length, FrameWriter& to);

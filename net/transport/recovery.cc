@@ -33,6 +33,7 @@ void Recovery::sent(SentPacket& packet, std::uint32_t bytes, bool asks, Nanos no
   packet.when = now;
   packet.bytes = bytes + kPacketCost;
   packet.out = asks;
+  packet.mark = congestion_.on_send(now, out_ == 0);
   ++next_;
   if (!asks) {
     pop();
@@ -71,7 +72,7 @@ void Recovery::take_acked(std::uint64_t number, const AckFrame& ack, Nanos now, 
   --core_->stats.packets_live;
   const Nanos sample = now - packet.when;
   if (number == ack.largest) rtt_.add(sample, Nanos{ack.delay_us} * kMicrosecond, now);
-  congestion_.on_ack(number, packet.bytes, sample, packet.limited);
+  congestion_.on_ack(packet.mark, packet.when, now, packet.bytes, packet.limited);
   if (packet.probe) outcome.probe_acked = std::max(outcome.probe_acked, packet.bytes - kPacketCost);
   if (packet.has_ack) outcome.seen_largest = std::max(outcome.seen_largest, packet.ack_largest + 1);
   for (std::size_t i = 0; i < packet.piece_count; ++i) outgoing_->acked(packet.pieces[i]);

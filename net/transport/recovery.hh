@@ -28,6 +28,7 @@ struct SentPacket {
   bool limited = false;  ///< the congestion window was full when it was sent
   bool has_ack = false;
   std::uint64_t ack_largest = 0;
+  Congestion::Mark mark;
   std::array<Piece, kMaxPieces> pieces{};
 };
 

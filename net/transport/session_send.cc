@@ -120,7 +120,8 @@ bool Session::write_pieces(FrameWriter& writer, SentPacket& record, Nanos now) {
   bool bulk = false;
   for (const Priority p : {Priority::Control, Priority::Fault, Priority::Bulk}) {
     if (!probing && (!may_send(p) || (p == Priority::Bulk && now < pace_time_))) continue;
-    while (record.piece_count < kMaxPieces && outgoing_.write(p, writer, record.pieces[record.piece_count])) {
+    while (record.piece_count < kMaxPieces &&
+           outgoing_.write(p, writer, record.pieces[record.piece_count], record.piece_count == 0)) {
       ++record.piece_count;
       bulk = bulk || p == Priority::Bulk;
     }

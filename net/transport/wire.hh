@@ -119,6 +119,8 @@ class FrameWriter {
  public:
   FrameWriter(std::byte* at, std::size_t room) : at_(at), begin_(at), end_(at + room) {}
   [[nodiscard]] std::size_t room() const { return static_cast<std::size_t>(end_ - at_); }
+  /// The room there was at first.
+  [[nodiscard]] std::size_t capacity() const { return static_cast<std::size_t>(end_ - begin_); }
   [[nodiscard]] std::size_t written() const { return static_cast<std::size_t>(at_ - begin_); }
 
   // All: false when there is no room; then nothing is written.

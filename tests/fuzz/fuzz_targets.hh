@@ -11,5 +11,6 @@ void elf(const std::uint8_t* data, std::size_t bytes);
 void script(const std::uint8_t* data, std::size_t bytes);
 void exit(const std::uint8_t* data, std::size_t bytes);
 void frame(const std::uint8_t* data, std::size_t bytes);
+void packet(const std::uint8_t* data, std::size_t bytes);
 
 }  // namespace hpcvmm::fuzz

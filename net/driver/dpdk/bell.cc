@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstring>
+#include <system_error>
 
 namespace hpcvmm::net::dpdk {
 namespace {
@@ -16,13 +17,13 @@ constexpr std::size_t kPage = 4096;
 /// One end's pipe, for reading and writing: so it never shows end-of-file, whoever comes and goes.
 Result<UniqueFd> open_pipe(const std::string& path, std::string& why) {
   if (::mkfifo(path.c_str(), 0600) != 0 && errno != EEXIST) {
-    why = path + ": cannot be made: " + std::strerror(errno);
+    why = path + ": cannot be made: " + std::generic_category().message(errno);
     return Error::last("mkfifo");
   }
   UniqueFd pipe(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   struct stat status {};
   if (!pipe || ::fstat(pipe.get(), &status) != 0) {
-    why = path + ": cannot be opened: " + std::strerror(errno);
+    why = path + ": cannot be opened: " + std::generic_category().message(errno);
     return Error::last("open a doorbell's pipe");
   }
   if (!S_ISFIFO(status.st_mode)) {
@@ -41,7 +42,7 @@ Status lock_end(int file, unsigned side, const std::string& path, std::string& w
   lock.l_len = 1;
   if (::fcntl(file, F_OFD_SETLK, &lock) == 0) return Unit{};
   if (errno != EAGAIN && errno != EACCES) {
-    why = path + ": cannot be locked: " + std::strerror(errno);
+    why = path + ": cannot be locked: " + std::generic_category().message(errno);
     return Error::last("fcntl(F_OFD_SETLK)");
   }
   why = path + ": another process is the " + (side == 0 ? "server" : "client") + " end of this port";
@@ -55,7 +56,7 @@ Result<Bell> Bell::open(const std::string& base, unsigned side, std::uint32_t bu
   const std::string path = base + ".bell";
   UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file) {
-    why = path + ": cannot be opened: " + std::strerror(errno) +
+    why = path + ": cannot be opened: " + std::generic_category().message(errno) +
           "; the folder of the socket must exist and be writable";
     return Error::last("open a doorbell");
   }

@@ -67,7 +67,7 @@ std::string PortConfig::kind() const {
 
 std::string PortConfig::devargs() const {
   std::string out = device;
-  for (const auto& [key, value] : keys) out += "," + key + "=" + value;
+  for (const auto& [key, value] : keys) out.append(",").append(key).append("=").append(value);
   return out;
 }
 

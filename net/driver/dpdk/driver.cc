@@ -15,7 +15,7 @@ namespace {
 
 /// A port that has taken nothing for this long loses what is sent to it: a peer that is stopped must not hold
 /// up what goes to the others.
-constexpr Nanos kStuck = 20 * kMillisecond;
+constexpr Nanos kStuck = 50 * kMillisecond;
 /// Receive calls between two looks at the clock.
 constexpr unsigned kPollsPerTend = 256;
 constexpr Nanos kTendEvery = 50 * kMillisecond;
@@ -201,13 +201,22 @@ void DpdkDriver::release(std::span<RxPacket> packets) {
   }
 }
 
+Nanos DpdkDriver::tend(Line& line, Nanos now) {
+  const bool was_told = line.port->counters().mismatches != 0;
+  const Nanos again = line.port->tend(now);
+  if (!was_told && line.port->counters().mismatches != 0 && config_.warn)
+    config_.warn("port " + line.port->config().device +
+                 ": not used: the other end has another bsize; give both ends the same");
+  return again;
+}
+
 /// Links and what waits for ARP.
 void DpdkDriver::tend() {
   polls_ = 0;
   const Nanos now = clock_.now();
   if (now < tend_at_) return;
   tend_at_ = now + kTendEvery;
-  for (auto& line : lines_) tend_at_ = std::min(tend_at_, line->port->tend(now));
+  for (auto& line : lines_) tend_at_ = std::min(tend_at_, tend(*line, now));
   if (held_.empty()) return;
   expire_held(now);
   for (auto& [address, route] : routes_)
@@ -220,7 +229,7 @@ bool DpdkDriver::prepare_sleep() {
   Nanos wake_at = kNever;
   for (auto& line : lines_) {
     Port& port = *line->port;
-    wake_at = std::min(wake_at, port.tend(now));
+    wake_at = std::min(wake_at, tend(*line, now));
     port.arm();
     if (port.wait_fds().empty()) wake_at = std::min(wake_at, now + kBlindPoll);
     if (rte_mempool_avail_count(line->pool.get()) < kLeastBuffers)
@@ -278,6 +287,7 @@ void DpdkDriver::more_counters(const std::function<void(std::string_view, std::u
     each(prefix + "up", line->port->is_up() ? 1 : 0);
     each(prefix + "link_ups", line->port->counters().ups);
     each(prefix + "reconnects", line->port->counters().reconnects);
+    each(prefix + "buffer_mismatches", line->port->counters().mismatches);
   }
 }
 

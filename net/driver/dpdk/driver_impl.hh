@@ -20,7 +20,7 @@ namespace hpcvmm::net::dpdk {
 
 /// What became of packets, by kind; more_counters() shows them.
 struct Drops {
-  std::array<std::uint64_t, static_cast<std::size_t>(Refusal::kCount)> refused{};
+  std::array<std::uint64_t, kRefusals> refused{};
   std::uint64_t chained = 0;  ///< a frame longer than our buffers
   std::uint64_t bad_arp = 0;
   std::uint64_t no_route = 0;    ///< no port leads there
@@ -35,6 +35,8 @@ struct Drops {
 class DpdkDriver final : public Driver {
  public:
   DpdkDriver(DriverConfig config, const Clock& clock) : config_(std::move(config)), clock_(clock) {}
+  DpdkDriver(const DpdkDriver&) = delete;
+  DpdkDriver& operator=(const DpdkDriver&) = delete;
   ~DpdkDriver() override;
   Status open(std::string& why);
 
@@ -90,6 +92,7 @@ class DpdkDriver final : public Driver {
   std::size_t take(Line& line, std::span<rte_mbuf*> mbufs, std::span<RxPacket> out);
   bool poll_ports(std::span<RxPacket> out, std::size_t& filled);
   void tend();
+  Nanos tend(Line& line, Nanos now);
   void drop(std::span<TxPacket> packets, std::uint64_t& counter);
   // arp.cc
   Route* find_route(const Address& to);

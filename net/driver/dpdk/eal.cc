@@ -100,6 +100,7 @@ Status init(const DriverConfig& config, std::string& why) {
   divert_log();
   std::vector<std::string> args = arguments(config);
   std::vector<char*> argv;
+  argv.reserve(args.size());
   for (std::string& arg : args) argv.push_back(arg.data());
   cpu_set_t before;
   const bool has_before = ::sched_getaffinity(0, sizeof before, &before) == 0;

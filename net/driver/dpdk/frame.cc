@@ -113,7 +113,7 @@ void HeaderTemplate::stamp(std::byte* at, std::uint32_t payload_bytes) const {
 }
 
 const char* refusal_name(Refusal refusal) {
-  static constexpr std::array<const char*, static_cast<std::size_t>(Refusal::kCount)> kNames{
+  static constexpr std::array<const char*, kRefusals> kNames{
       "none",     "short",    "other_mac",      "other_type", "bad_ip",    "bad_checksum",
       "fragment", "other_ip", "other_protocol", "bad_length", "other_port"};
   const auto i = static_cast<std::size_t>(refusal);

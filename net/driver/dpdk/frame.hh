@@ -62,8 +62,8 @@ enum class Refusal : std::uint8_t {
   OtherProtocol,  ///< not UDP
   BadLength,      ///< UDP and IPv4 lengths contradict each other, or the frame is cut
   OtherPort,      ///< for another UDP port
-  kCount
 };
+inline constexpr std::size_t kRefusals = static_cast<std::size_t>(Refusal::OtherPort) + 1;
 /// "short", "bad_checksum"...: part of a metric's name.
 const char* refusal_name(Refusal refusal);
 /// Whether it speaks of damage, rather than of somebody else's frame on the same wire.

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 
 namespace hpcvmm::net::dpdk {
 namespace {
@@ -35,7 +36,7 @@ Result<Interface> find_interface(const std::string& name, std::string& why) {
   const UniqueFd raw(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!raw) {
     const Error error = Error::last("socket(AF_PACKET)");
-    why = "interface " + name + ": " + std::strerror(error.code) +
+    why = "interface " + name + ": " + std::generic_category().message(error.code) +
           (error.code == EPERM
                ? "; frames need CAP_NET_RAW: run as root or grant it (setcap cap_net_raw+ep, or "
                  "AmbientCapabilities=CAP_NET_RAW in the systemd unit)"
@@ -68,7 +69,7 @@ Result<UniqueFd> guard_port(const Address& address, std::string& why) {
   if (::bind(socket.get(), &generic, sizeof generic) == 0) return socket;
   if (errno == EADDRNOTAVAIL) return UniqueFd();
   const Error error = Error::last("bind");
-  why = "UDP " + address.text() + ": " + std::strerror(error.code) +
+  why = "UDP " + address.text() + ": " + std::generic_category().message(error.code) +
         (error.code == EADDRINUSE ? "; another program (another hpcd?) uses this port: `ss -ulpn` names it"
                                   : "");
   return error;

@@ -16,8 +16,8 @@ constexpr std::uint32_t kPlainMtu = 1500;
 // ones at 32.
 constexpr std::uint32_t kPacketReceiveOffset = 66;
 constexpr std::uint32_t kPacketSendOffset = 32;
-// Of each ring; a power of two, as the number of frames in a block is.  A receiver that does not get the CPU for
-// a few milliseconds loses nothing of what arrives at 250 000 pages/s.
+// Of each ring; a power of two, as the number of frames in a block is.  A receiver that does not get the CPU
+// for a few milliseconds loses nothing of what arrives at 250 000 pages/s.
 constexpr std::uint32_t kPacketFrames = 1024;
 // AF_XDP: an mbuf with its header (128) and headroom (128) must fit a page.
 constexpr std::uint32_t kXdpBuffer = 4096 - 256;

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include "net/driver/dpdk/eal.hh"
 
@@ -43,7 +44,7 @@ std::vector<int> packet_sockets() {
 
 Error dpdk_error(int rc, const char* op, const std::string& device, std::string& why) {
   const int code = rc < 0 ? -rc : EIO;
-  why = "port " + device + ": " + op + ": " + std::strerror(code) + take_eal_messages();
+  why = "port " + device + ": " + op + ": " + std::generic_category().message(code) + take_eal_messages();
   return Error::of(code, op);
 }
 
@@ -235,7 +236,10 @@ Nanos Port::tend_memif(Nanos now) {
 bool Port::came_up() {
   const std::uint32_t ours = static_cast<std::uint32_t>(std::atoi(config_.keys["bsize"].c_str()));
   // DPDK's server copies what the client's descriptors say into buffers of its own size, unchecked.
-  if (bell_->others_buffer() != ours) return false;
+  if (bell_->others_buffer() != ours) {
+    ++counters_.mismatches;
+    return false;
+  }
   is_up_ = true;
   down_since_ = 0;
   next_try_ = 0;

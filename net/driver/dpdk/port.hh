@@ -38,6 +38,7 @@ Result<PortPlan> plan_port(const PortConfig& config, const std::function<void(st
 struct PortCounters {
   std::uint64_t ups = 0;         ///< the link came up
   std::uint64_t reconnects = 0;  ///< tries of a memif client
+  std::uint64_t mismatches = 0;  ///< looks at a link whose other end has buffers of another size
 };
 
 class Port {

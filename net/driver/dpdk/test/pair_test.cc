@@ -118,6 +118,18 @@ TEST(Memif, FloodLosesNothing) {
   EXPECT_LE(flooded["flooded"] - sunk["received"], flooded["tx_link_down"] + 32);
 }
 
+// DPDK's server would write what a client with larger buffers sends over the end of its own.
+TEST(Memif, EndsWithBuffersOfDifferentSizesDoNotTalk) {
+  const Folder folder;
+  Peer sink("", {kOne, memif(folder, 1, 2, 0, ",bsize=8192"), "sink"});
+  auto flooded = Peer("", {kTwo, memif(folder, 2, 1), "flood", kOne, "500"}).wait();
+  auto sunk = sink.finish();
+  EXPECT_EQ(sunk["received"], 0u);
+  EXPECT_EQ(sunk["net_memif0_up"], 0u);
+  EXPECT_GT(sunk["net_memif0_buffer_mismatches"], 0u);
+  EXPECT_EQ(flooded["flooded"], flooded["tx_link_down"]);
+}
+
 void restart(std::uint32_t victim) {
   const Folder folder;
   const std::uint32_t other = 3 - victim;
