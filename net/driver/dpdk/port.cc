@@ -23,9 +23,9 @@ constexpr std::uint16_t kDescriptors = 1024;
 constexpr int kAfXdp = 44;
 constexpr auto kAnySocket = static_cast<unsigned>(SOCKET_ID_ANY);
 // While a memif port has no peer: how often both ends look.
-constexpr Nanos kLookOften = 10 * kMillisecond;
+constexpr Nanos kLookOften = 20 * kMillisecond;
 constexpr Nanos kLookSeldom = 100 * kMillisecond;
-constexpr Nanos kOftenFor = 2 * kSecond;
+constexpr Nanos kOftenFor = 500 * kMillisecond;
 /// A try to connect that led to nothing is given up after this.
 constexpr Nanos kTryFor = 1 * kSecond;
 
