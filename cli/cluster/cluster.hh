@@ -3,8 +3,9 @@
 
 namespace hpcvmm::cli {
 
-/// Runs the verb in argv[1] if it is one of these.  Returns the exit status (0; 1: it failed and said why on stderr; 125:
-/// wrong usage), or -1: it is another verb.  Apart from the other verbs, so that `launch` need not know these.
+/// Runs the verb in argv[1] if it is one of these.  Returns the exit status (0; 1: it failed and said why on
+/// stderr; 125: wrong usage), or -1: it is another verb.  Apart from the other verbs, so that `launch` need
+/// not know these.
 int cluster_main(int argc, char** argv);
 
 }  // namespace hpcvmm::cli
