@@ -1,7 +1,8 @@
-// A patch bay in place of a cluster: one process that is the hpcd of every node, without a network between them.
+// A patch bay in place of a cluster: one process that is the hpcd of every node, without a network between
+// them.
 //
-// It speaks wire/local.hh with real deputies and remotes and copies records from ring to ring, so that moves can be
-// tested and taken apart without daemons, namespaces or privileges beyond the remote's own.
+// It speaks wire/local.hh with real deputies and remotes and copies records from ring to ring, so that moves
+// can be tested and taken apart without daemons, namespaces or privileges beyond the remote's own.
 //
 //   patchbay SOCKET HPC-VMM [--storm MS] [--rounds N]
 //
@@ -142,7 +143,8 @@ void end(Process& p) {
       p.deputy->channels.erase(p.deputy_channel);
       Closed c;
       c.channel = p.deputy_channel;
-      snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)", static_cast<unsigned>(status));
+      snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)",
+               static_cast<unsigned>(status));
       say_to(*p.deputy, c);
     }
   } else {
@@ -215,11 +217,15 @@ void hear(Process& p) {
       p.next_move_ms = now_ms() + g_storm_ms;
       ++(d.code == 0 ? g_moves : g_failed);
       if (g_storm_ms == 0 || d.code != 0)
-        printf("moved %d code %d where %u downtime_us %llu total_us %llu pushed %llu faulted %llu zero %llu bytes %llu %s\n",
-               p.pid, d.code, d.where, static_cast<unsigned long long>(d.figures.downtime_us),
-               static_cast<unsigned long long>(d.figures.total_us), static_cast<unsigned long long>(d.figures.pages_pushed),
-               static_cast<unsigned long long>(d.figures.pages_faulted), static_cast<unsigned long long>(d.figures.pages_zero),
-               static_cast<unsigned long long>(d.figures.bytes), d.why);
+        printf(
+            "moved %d code %d where %u downtime_us %llu total_us %llu pushed %llu faulted %llu zero %llu "
+            "bytes %llu %s\n",
+            p.pid, d.code, d.where, static_cast<unsigned long long>(d.figures.downtime_us),
+            static_cast<unsigned long long>(d.figures.total_us),
+            static_cast<unsigned long long>(d.figures.pages_pushed),
+            static_cast<unsigned long long>(d.figures.pages_faulted),
+            static_cast<unsigned long long>(d.figures.pages_zero),
+            static_cast<unsigned long long>(d.figures.bytes), d.why);
       return;
     }
     default: return;
@@ -325,7 +331,8 @@ int main(int argc, char** argv) {
         start_move(*p, kTour[p->step++ % 5]);
       }
   }
-  printf("moves %llu failed %llu\n", static_cast<unsigned long long>(g_moves), static_cast<unsigned long long>(g_failed));
+  printf("moves %llu failed %llu\n", static_cast<unsigned long long>(g_moves),
+         static_cast<unsigned long long>(g_failed));
   for (auto& p : g_processes)
     if (!p->gone && p->remote) kill(p->pid, SIGKILL);
   return 0;

@@ -260,9 +260,9 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   return error;
 }
 
-/// The kernel writes to these two of the guest's words behind exec's point of no return.  When the pages are on another
-/// node it would wait for them for ever: the thread that fetches them has ended by then.  Nobody can read the words any
-/// more, except after a vfork, whose parent's threads live on.
+/// The kernel writes to these two of the guest's words behind exec's point of no return.  When the pages are
+/// on another node it would wait for them for ever: the thread that fetches them has ended by then.  Nobody
+/// can read the words any more, except after a vfork, whose parent's threads live on.
 class TidWordsOff {
  public:
   explicit TidWordsOff(const Task& t) : off_(!t.vfork_child && !home_of(t).all_here()) {

@@ -11,7 +11,8 @@ inline migrate::Home& home_of(const Task& t) {
   return static_cast<migrate::MobileEngine&>(t.process->mm->engine()).home();
 }
 
-/// While it lives, the process is at home with all its pages.  On a guest thread in a host call, without locks.
+/// While it lives, the process is at home with all its pages.  On a guest thread in a host call, without
+/// locks.
 class AtHome {
  public:
   explicit AtHome(const Task& t) : task_(t) { home_of(task_).hold_at_home(); }

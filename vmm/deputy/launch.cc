@@ -45,8 +45,8 @@ extern "C" [[noreturn]] void hpcvmm_on_stack(void* top, void (*start)(void*), vo
 namespace hpcvmm::deputy {
 namespace {
 
-int g_kvm_fd = -1;   // NOLINT: set at start; host.cc moves it when the guest wants the number
-int g_self_fd = -1;  // NOLINT
+int g_kvm_fd = -1;      // NOLINT: set at start; host.cc moves it when the guest wants the number
+int g_self_fd = -1;     // NOLINT
 int g_cluster_fd = -1;  // NOLINT
 
 /// Everything start() needs; on the heap, because the stack of main() becomes the guest's.
@@ -257,7 +257,8 @@ void join_cluster(Start& s, Task& t) {
   who.ia32 = p.abi == Abi::Ia32;
   who.vdso_table = p.vdso != 0 ? p.vdso - HPCVMM_VDSO_TABLE_BYTES : 0;
   who.exe = p.exe;
-  const std::uint64_t vdso = p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : s.vdso.range_begin;
+  const std::uint64_t vdso =
+      p.engine_kind == engine::Kind::Kvm ? engine::kvm::host_vdso_address() : s.vdso.range_begin;
   who.host_vdso_begin = vdso;
   who.host_vdso_end = vdso + (s.vdso.range_end - s.vdso.range_begin);
   const std::size_t slash = s.program.execfn.rfind('/');

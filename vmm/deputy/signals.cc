@@ -146,7 +146,8 @@ void on_host_signal(int signo, siginfo_t* info, void* context) {
     return;
   }
   if (migrate::is_kick(signo, *info)) {
-    if (t_self != nullptr && t_self->vcpu != nullptr) static_cast<migrate::MobileVcpu*>(t_self->vcpu)->on_kick();
+    if (t_self != nullptr && t_self->vcpu != nullptr)
+      static_cast<migrate::MobileVcpu*>(t_self->vcpu)->on_kick();
     return;
   }
   if ((signo == SIGSEGV || signo == SIGBUS) && info->si_code > 0) {

@@ -51,8 +51,8 @@ bool is_error(std::int64_t rc) { return rc < 0 && rc >= -4095; }
 
 }  // namespace
 
-/// A regular file of root's that is open for reading and that others may not write: a mapping of it can be copied to
-/// another node like one of a shared library.
+/// A regular file of root's that is open for reading and that others may not write: a mapping of it can be
+/// copied to another node like one of a shared library.
 static bool is_steady(int fd) {
   struct stat s {};
   if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || s.st_uid != 0 || (s.st_mode & 022) != 0) return false;

@@ -7,8 +7,8 @@
 
 namespace hpcvmm::mem {
 
-/// Threads: all under the mm lock, on the task's thread, before or after the host call as the name says.  They may wait
-/// for the other node, never for a thread that needs the mm lock.
+/// Threads: all under the mm lock, on the task's thread, before or after the host call as the name says. They
+/// may wait for the other node, never for a thread that needs the mm lock.
 class PagesAway {
  public:
   PagesAway() = default;
@@ -16,10 +16,11 @@ class PagesAway {
   PagesAway& operator=(const PagesAway&) = delete;
   virtual ~PagesAway() = default;
 
-  /// Before: the mappings in [begin, end) go, or with `content_only` stay and read as zero.  Afterwards nobody
-  /// elsewhere can touch the range.
+  /// Before: the mappings in [begin, end) go, or with `content_only` stay and read as zero.  Afterwards
+  /// nobody elsewhere can touch the range.
   virtual void dropping(std::uint64_t begin, std::uint64_t end, bool content_only) = 0;
-  /// After: [begin, v.end) is new.  May change `v` (a writable private file mapping becomes anonymous memory).
+  /// After: [begin, v.end) is new.  May change `v` (a writable private file mapping becomes anonymous
+  /// memory).
   virtual void mapped(std::uint64_t begin, Vma& v) = 0;
   /// Before: rights in [begin, end) become `prot`.
   virtual void protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) = 0;

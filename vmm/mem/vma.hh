@@ -13,7 +13,8 @@ struct Vma {
   bool shared = false;      // MAP_SHARED
   bool file = false;        // backed by a file: may be shorter than the mapping (SIGBUS)
   bool grows_down = false;  // a stack: the host extends it on touch
-  bool steady = false;  // shared, but read-only and of a system file that nobody but root can write: as good as private
+  bool steady =
+      false;  // shared, but read-only and of a system file that nobody but root can write: as good as private
 
   [[nodiscard]] bool same_kind(const Vma& o) const {
     return prot == o.prot && shared == o.shared && file == o.file && grows_down == o.grows_down &&

@@ -1,7 +1,7 @@
 // Who has which page of a process that is away: kept at home, for anonymous memory only.
 //
-// A page is in the stash (what the process left behind when it went, not yet sent), at home (taken back since), or away,
-// which is what nothing is noted about.
+// A page is in the stash (what the process left behind when it went, not yet sent), at home (taken back
+// since), or away, which is what nothing is noted about.
 #pragma once
 
 #include <bitset>

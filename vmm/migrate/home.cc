@@ -97,8 +97,7 @@ void Home::park() {
 /// What the remote has to know of a mapping; file pages are told up to where the file ends now.
 void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const {
   const auto add = [&](std::uint64_t from, std::uint64_t to, std::uint32_t prot, PageKind kind) {
-    if (from < to)
-      out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0});
+    if (from < to) out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0});
   };
   if (v.file) {
     const std::uint64_t end = (v.prot & PROT_READ) != 0 ? end_of_file(begin, v.end) : v.end;
@@ -126,11 +125,14 @@ void Home::send_maps(const std::vector<MapEntry>& entries) {
   }
 }
 
-// userfaultfd takes no private file mapping, so one that can be written becomes anonymous memory of the same content.
-void Home::make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end) {
+// userfaultfd takes no private file mapping, so one that can be written becomes anonymous memory of the same
+// content.
+void Home::make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot,
+                          std::uint64_t file_end) {
   const std::uint64_t bytes = file_end > begin ? file_end - begin : 0;
   void* const copy = bytes != 0 ? mem::arena_map(bytes) : nullptr;
-  if (bytes != 0 && (copy == nullptr || !mem::copy_in(copy, begin, bytes))) die("no memory to take a file mapping along");
+  if (bytes != 0 && (copy == nullptr || !mem::copy_in(copy, begin, bytes)))
+    die("no memory to take a file mapping along");
   engine_.unmap(begin, end);
   void* const at = ::mmap(pointer(begin), end - begin, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);

@@ -1,7 +1,9 @@
-// The deputy's side of a journey: it decides where its process runs, keeps the directory of pages, serves the remote.
+// The deputy's side of a journey: it decides where its process runs, keeps the directory of pages, serves the
+// remote.
 //
-// Two threads besides the guest's: the mover carries moves out, one at a time, and listens to hpcd; the pager serves
-// page faults (userfaultfd) and what the remote sends, and takes no lock that a thread waiting for a page can hold.
+// Two threads besides the guest's: the mover carries moves out, one at a time, and listens to hpcd; the pager
+// serves page faults (userfaultfd) and what the remote sends, and takes no lock that a thread waiting for a
+// page can hold.
 #pragma once
 
 #include <atomic>
@@ -38,9 +40,9 @@ const char* phase_name(Phase p);
 
 /// What hpcd and the remote have to know of the process.
 struct Identity {
-  std::uint32_t node = 0;       ///< where it wants to run; 0: here
+  std::uint32_t node = 0;  ///< where it wants to run; 0: here
   bool ia32 = false;
-  std::uint64_t vdso_table = 0;  ///< guest address; 0: none
+  std::uint64_t vdso_table = 0;                          ///< guest address; 0: none
   std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< as the guest sees it
   std::string comm, exe;
   bool same_process = false;  ///< after an exec
@@ -53,8 +55,8 @@ class Home final : public mem::PagesAway {
   Home& operator=(const Home&) = delete;
   ~Home() override = default;
 
-  /// Registers with hpcd and starts the mover.  Once, after the program has been loaded.  Errors: as Link::connect;
-  /// without an hpcd the process simply stays where it is.
+  /// Registers with hpcd and starts the mover.  Once, after the program has been loaded.  Errors: as
+  /// Link::connect; without an hpcd the process simply stays where it is.
   Status start(mem::Mm& mm, const Identity& who);
   /// Waits until the process has gone to the node it should start on.  An error names why it is still here.
   bool start_there(std::string& why);
@@ -63,8 +65,8 @@ class Home final : public mem::PagesAway {
   /// In the child of fork, when it can run: registers anew.
   void start_child();
 
-  /// Before something that can only be done with every page at home (fork, shared memory): brings the process home and
-  /// keeps it there until let_go().  Any guest thread outside run(), with no lock.
+  /// Before something that can only be done with every page at home (fork, shared memory): brings the process
+  /// home and keeps it there until let_go().  Any guest thread outside run(), with no lock.
   void hold_at_home();
   void let_go();
 
@@ -121,7 +123,8 @@ class Home final : public mem::PagesAway {
   int leave_locked(std::string& why);
   void push_stash();
   void push_range(Directory::Stash& s);
-  void push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data, unsigned with_data);
+  void push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
+                  unsigned with_data);
   void set_phase(Phase p);
   bool wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t until_not, std::uint64_t limit_ms);
   void close_channel();
@@ -173,9 +176,9 @@ class Home final : public mem::PagesAway {
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};
-  std::atomic<std::uint32_t> hold_{0};       // guests that need everything here
-  std::atomic<std::uint32_t> wanted_{0};     // node it should run on; 0: here
-  std::atomic<std::uint32_t> where_{0};      // node it runs on; 0: here
+  std::atomic<std::uint32_t> hold_{0};           // guests that need everything here
+  std::atomic<std::uint32_t> wanted_{0};         // node it should run on; 0: here
+  std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
   std::string start_why_;
   std::uint64_t request_ = 0;  // Move's number that waits for MoveDone
@@ -193,7 +196,8 @@ class Home final : public mem::PagesAway {
   char refused_why_[128] = {};
   std::atomic<std::uint32_t> acked_{0};
   std::atomic<std::uint32_t> drained_{0};
-  std::atomic<std::uint64_t> left_stack_{0};  // Leaving: where the remote's stack mapping begins; 0: not yet heard
+  std::atomic<std::uint64_t> left_stack_{
+      0};  // Leaving: where the remote's stack mapping begins; 0: not yet heard
   std::atomic<std::uint64_t> began_us_{0};  // when the remote said that guest code runs
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};
@@ -204,13 +208,14 @@ class Home final : public mem::PagesAway {
   Directory directory_;
   std::unordered_set<std::uint64_t> pending_;  // pages asked for
   std::atomic<std::uint32_t> pending_news_{0};
-  std::vector<Range> void_;      // Drain: what comes for these is not wanted any more
+  std::vector<Range> void_;         // Drain: what comes for these is not wanted any more
   std::uint64_t stash_cursor_ = 0;  // the mover's
-  std::uint64_t sequence_ = 0;   // Drops sent
-  std::uint32_t next_ack_ = 0;   // under the mm lock
+  std::uint64_t sequence_ = 0;      // Drops sent
+  std::uint32_t next_ack_ = 0;      // under the mm lock
 };
 
-/// Interrupts a thread that is inside MobileVcpu::run(), for its on_kick().  is_kick() knows the signal again.
+/// Interrupts a thread that is inside MobileVcpu::run(), for its on_kick().  is_kick() knows the signal
+/// again.
 inline constexpr int kKickSignal = SIGTRAP;
 void send_kick(int process, int thread);
 bool is_kick(int signo, const siginfo_t& info);

@@ -120,8 +120,8 @@ bool Link::send(std::uint32_t channel, Stream stream, std::initializer_list<Part
 }
 
 // NOLINTNEXTLINE(readability-function-size): a record's parts
-bool Link::send_pages(std::uint32_t channel, const Part& head, const Part& entries, const std::byte* const* data,
-                      unsigned count) {
+bool Link::send_pages(std::uint32_t channel, const Part& head, const Part& entries,
+                      const std::byte* const* data, unsigned count) {
   constexpr std::size_t kPage = 4096;
   return put(channel, Stream::Bulk, head.bytes + entries.bytes + count * kPage, [&](std::byte* to) {
     std::memcpy(to, head.data, head.bytes);

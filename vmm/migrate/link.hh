@@ -27,14 +27,16 @@ class Link {
   Link& operator=(const Link&) = delete;
   ~Link() { close(); }
 
-  /// Connects to the socket at `path`.  Errors: ENOENT no hpcd, ECONNREFUSED it has gone, and others of connect(2).
+  /// Connects to the socket at `path`.  Errors: ENOENT no hpcd, ECONNREFUSED it has gone, and others of
+  /// connect(2).
   Status connect(const char* path);
   /// Takes an open connection.
   void adopt(int fd);
   [[nodiscard]] int control_fd() const { return control_; }
   bool send_control(const void* message, std::size_t bytes);
-  /// Waits for a message (wire::local::kMaxMessage bytes of room) and takes descriptors that come with it, already
-  /// out of the guest's reach.  Returns its length; 0: hpcd has gone; -1: nothing within `timeout_ms`.
+  /// Waits for a message (wire::local::kMaxMessage bytes of room) and takes descriptors that come with it,
+  /// already out of the guest's reach.  Returns its length; 0: hpcd has gone; -1: nothing within
+  /// `timeout_ms`.
   std::ptrdiff_t receive_control(void* room, int (&fds)[3], int timeout_ms);
 
   /// Maps the rings.  Takes the descriptors.  Errors: ENOMEM, what mmap(2) gives.

@@ -225,7 +225,9 @@ MobileVcpu* MobileEngine::find(std::uint32_t id) {
   return nullptr;
 }
 
-void MobileEngine::before_fork(engine::Vcpu& self) { inner_->before_fork(static_cast<MobileVcpu&>(self).local()); }
+void MobileEngine::before_fork(engine::Vcpu& self) {
+  inner_->before_fork(static_cast<MobileVcpu&>(self).local());
+}
 
 Status MobileEngine::after_fork(engine::Vcpu& self) {
   auto& kept = static_cast<MobileVcpu&>(self);

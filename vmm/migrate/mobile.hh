@@ -1,7 +1,8 @@
-// A vCPU and an engine that can be somewhere else: at home they pass everything on, away they speak for the remote's.
+// A vCPU and an engine that can be somewhere else: at home they pass everything on, away they speak for the
+// remote's.
 //
-// The registers of a stopped vCPU are always those of the local one, so that whoever holds a reference to regs() need
-// not know where the process is.
+// The registers of a stopped vCPU are always those of the local one, so that whoever holds a reference to
+// regs() need not know where the process is.
 #pragma once
 
 #include <atomic>
@@ -77,7 +78,8 @@ class MobileEngine final : public engine::Engine {
   Result<std::unique_ptr<engine::Vcpu>> make_vcpu() override;
   void recycle(std::unique_ptr<engine::Vcpu> vcpu) override;
   void unmap(std::uint64_t begin, std::uint64_t end) override { inner_->unmap(begin, end); }
-  Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end, engine::Prot prot) override {
+  Status map_around(std::uint64_t address, std::uint64_t begin, std::uint64_t end,
+                    engine::Prot prot) override {
     return inner_->map_around(address, begin, end, prot);
   }
   void prefill(std::uint64_t begin, std::uint64_t end, engine::Prot prot) override {

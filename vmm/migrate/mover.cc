@@ -320,7 +320,7 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
     return ETIMEDOUT;
   }
   if (opened_.load() != 2 || !pager_runs_) {
-    why = pager_runs_ ? refused_why_ : "no thread for page faults";
+    why = opened_.load() != 2 ? refused_why_ : "no thread for page faults";
     return refused_ != 0 ? refused_ : EAGAIN;
   }
   Init i{};
@@ -447,11 +447,13 @@ bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot)
 
 void Home::unstash() {
   for (const Directory::Stash& s : directory_.stashes())
-    ::mremap(pointer(s.copy), s.end - s.begin, s.end - s.begin, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(s.begin));
+    ::mremap(pointer(s.copy), s.end - s.begin, s.end - s.begin, MREMAP_MAYMOVE | MREMAP_FIXED,
+             pointer(s.begin));
   directory_.clear();
 }
 
-/// Everything between the last instruction here and the first there: the state goes out, the pages into the stash.
+/// Everything between the last instruction here and the first there: the state goes out, the pages into the
+/// stash.
 int Home::leave_locked(std::string& why) {
   stash_cursor_ = kStashBegin;
   directory_.clear();
@@ -547,7 +549,8 @@ void Home::push_pages(const std::uint64_t* entries, unsigned count, const std::b
   for (;;) {
     const std::uint32_t news = credit_news_.load();
     if (bulk_sent_.load() + bytes <= bulk_credited_.load() + kBulkWindow) break;
-    if (!hear(0) || lost_.load() != 0) die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
+    if (!hear(0) || lost_.load() != 0)
+      die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
     futex_wait(&credit_news_, news, 50'000);
   }
   bulk_sent_.fetch_add(bytes);

@@ -147,10 +147,12 @@ bool page_present(std::uint64_t page) {
 bool read_page(std::uint64_t page, void* out) {
   iovec to{out, kPageSize};
   iovec from{reinterpret_cast<void*>(page), kPageSize};  // NOLINT(performance-no-int-to-ptr)
-  if (::process_vm_readv(static_cast<pid_t>(::syscall(SYS_getpid)), &to, 1, &from, 1, 0) == static_cast<ssize_t>(kPageSize))
+  if (::process_vm_readv(static_cast<pid_t>(::syscall(SYS_getpid)), &to, 1, &from, 1, 0) ==
+      static_cast<ssize_t>(kPageSize))
     return true;
   // Rights that the guest has taken away do not keep its pages from moving.  Source: proc(5), /proc/pid/mem.
-  return g_mem >= 0 && ::pread(g_mem, out, kPageSize, static_cast<off_t>(page)) == static_cast<ssize_t>(kPageSize);
+  return g_mem >= 0 &&
+         ::pread(g_mem, out, kPageSize, static_cast<off_t>(page)) == static_cast<ssize_t>(kPageSize);
 }
 
 // The kernel copies the set before it looks at `how`.  Source: rt_sigprocmask(2).

@@ -12,19 +12,20 @@ namespace hpcvmm::migrate {
 /// Source: userfaultfd(2), ioctl_userfaultfd(2).
 class Uffd {
  public:
-  /// Opens it through /dev/userfaultfd (or `device`, a descriptor of it), else the system call.  It must see faults
-  /// the kernel takes for the process, so vm.unprivileged_userfaultfd or CAP_SYS_PTRACE is needed where the device
-  /// cannot be opened.  Errors: EACCES, EPERM, ENOSYS; EINVAL kernel without write-protect faults (before 5.7).
+  /// Opens it through /dev/userfaultfd (or `device`, a descriptor of it), else the system call.  It must see
+  /// faults the kernel takes for the process, so vm.unprivileged_userfaultfd or CAP_SYS_PTRACE is needed
+  /// where the device cannot be opened.  Errors: EACCES, EPERM, ENOSYS; EINVAL kernel without write-protect
+  /// faults (before 5.7).
   Status open(int device);
   [[nodiscard]] int fd() const { return fd_; }
   void close();
 
-  /// Faults on missing and write-protected pages of [begin, end) come to us.  Errors: EINVAL a mapping that is not
-  /// anonymous.
+  /// Faults on missing and write-protected pages of [begin, end) come to us.  Errors: EINVAL a mapping that
+  /// is not anonymous.
   Status watch(std::uint64_t begin, std::uint64_t end);
   void unwatch(std::uint64_t begin, std::uint64_t end);
-  /// Installs a page and wakes who waits for it.  0, EEXIST it is there already, ENOENT no such mapping, or another
-  /// errno value.
+  /// Installs a page and wakes who waits for it.  0, EEXIST it is there already, ENOENT no such mapping, or
+  /// another errno value.
   int copy(std::uint64_t page, const void* data);
   int zero(std::uint64_t page);
   void wake(std::uint64_t page);
@@ -48,8 +49,8 @@ class Uffd {
 bool page_present(std::uint64_t page);
 /// One bit (byte 1 or 0) a page.  Pages of a range that is no mapping are absent.
 void pages_present(std::uint64_t begin, std::span<std::uint8_t> out);
-// The threads of this folder block every signal, so that none that is meant for the guest ends there; a fault would
-// kill.  These two do not fault.
+// The threads of this folder block every signal, so that none that is meant for the guest ends there; a fault
+// would kill.  These two do not fault.
 /// Reads a page whatever its rights are; it must be present (or of a file).  False: nothing is there.
 bool read_page(std::uint64_t page, void* out);
 /// Touches eight bytes as a system call does: a stack grows, a missing page is fetched.  False: EFAULT.

@@ -44,7 +44,9 @@ void say(const char* format, ...) {
   va_start(args, format);
   const int n = std::vsnprintf(text.data(), text.size(), format, args);
   va_end(args);
-  if (n > 0) static_cast<void>(!::write(2, text.data(), std::min<std::size_t>(text.size() - 1, static_cast<std::size_t>(n))));
+  if (n > 0)
+    static_cast<void>(
+        !::write(2, text.data(), std::min<std::size_t>(text.size() - 1, static_cast<std::size_t>(n))));
 }
 
 }  // namespace
@@ -116,8 +118,8 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
 }
 
 /// A vCPU thread may hold the mm lock while KVM waits for all vCPUs to leave their page faults
-/// (KVM_SET_USER_MEMORY_REGION), which only the pager ends.  So the pager leaves to the worker what takes that lock, and
-/// whatever must stay behind it in order.
+/// (KVM_SET_USER_MEMORY_REGION), which only the pager ends.  So the pager leaves to the worker what takes
+/// that lock, and whatever must stay behind it in order.
 bool Remote::put_off(Msg type, const local::Consumer::View& v) {
   const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect;
   const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take;
@@ -217,7 +219,8 @@ const char* Remote::make_engine(const Init& i) {
   if (i.fp_bytes > FpState::kMaxBytes) return "its FP state is larger than this version carries";
   std::uint32_t here[8];
   read_cpu_features(here);
-  if (missing_cpu_features(i.cpu_features, here) != 0) return "cpu: this node's lacks features the program may use";
+  if (missing_cpu_features(i.cpu_features, here) != 0)
+    return "cpu: this node's lacks features the program may use";
   direct_ = i.engine == static_cast<std::uint8_t>(engine::Kind::Direct);
   if (auto ok = uffd_.open(uffd_device); !ok) return "userfaultfd cannot be used on this node";
   std::unique_ptr<engine::Engine> engine;
@@ -332,14 +335,15 @@ void clear_window(vdso::HostVdso& vdso) {
       const std::uint64_t end = mem::host_mapping_end(from + moved);
       if (end == 0) break;
       const std::uint64_t size = end - (from + moved);
-      if (::mremap(pointer(from + moved), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to + moved)) == MAP_FAILED)
+      if (::mremap(pointer(from + moved), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to + moved)) ==
+          MAP_FAILED)
         break;
       moved += size;
     }
     const std::uint64_t delta = to - from;
     if (moved == bytes) {
-      for (std::uint64_t* a : {&vdso.base, &vdso.range_begin, &vdso.range_end, &vdso.clock_gettime, &vdso.gettimeofday,
-                               &vdso.time, &vdso.getcpu, &vdso.clock_getres})
+      for (std::uint64_t* a : {&vdso.base, &vdso.range_begin, &vdso.range_end, &vdso.clock_gettime,
+                               &vdso.gettimeofday, &vdso.time, &vdso.getcpu, &vdso.clock_getres})
         if (*a != 0) *a += delta;
     } else {
       vdso = {};

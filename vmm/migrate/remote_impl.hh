@@ -88,7 +88,8 @@ class Remote {
   void on_get_fp(std::uint32_t id);
   void on_take(std::uint64_t page);
   void on_pages(const std::byte* data, std::size_t bytes, bool bulk);
-  void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence, bool bulk);
+  void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
+               bool bulk);
   void on_fault(const Uffd::Fault& f);
   void push_has_ended();
   void on_leave();
@@ -109,7 +110,8 @@ class Remote {
   std::unique_ptr<mem::Mm> mm_;
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
-  bool running_ = false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile
+  bool running_ =
+      false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile
   // Messages that need the mm lock, and what came behind them: the worker's.
   mem::Lock queue_lock_;
   std::deque<std::vector<std::byte>> queue_;
@@ -124,8 +126,8 @@ class Remote {
 
   mem::Lock lock_;  // what follows
   std::map<std::uint64_t, Range> ranges_;
-  std::unordered_set<std::uint64_t> taken_;    // home has them
-  std::unordered_set<std::uint64_t> pending_;  // asked for
+  std::unordered_set<std::uint64_t> taken_;     // home has them
+  std::unordered_set<std::uint64_t> pending_;   // asked for
   std::unordered_set<std::uint64_t> promised_;  // home wants them as soon as they arrive
   std::vector<Void> void_;
   bool push_done_ = false;

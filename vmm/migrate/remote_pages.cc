@@ -73,7 +73,8 @@ void Remote::make_map(const MapEntry& e) {
   const bool table = e.kind == PageKind::Table;
   const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE |
                     (e.grows_down != 0 ? MAP_GROWSDOWN | MAP_STACK : 0);
-  const sys::SysRet at = mm_->map(Abi::X64, e.begin, e.end - e.begin, table ? PROT_READ | PROT_WRITE : prot, flags, -1, 0);
+  const sys::SysRet at =
+      mm_->map(Abi::X64, e.begin, e.end - e.begin, table ? PROT_READ | PROT_WRITE : prot, flags, -1, 0);
   if (at.is_error()) give_up("no memory for a mapping");
   if (table) {
     alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> page{};
@@ -94,7 +95,8 @@ void Remote::make_map(const MapEntry& e) {
 void Remote::on_maps(const std::byte* data, std::size_t bytes) {
   Maps m{};
   if (!read_as(m, data, bytes) || mm_ == nullptr) return;
-  if (m.head.id > kMapsPerMessage || bytes < sizeof m + m.head.id * sizeof(MapEntry)) give_up("a damaged message");
+  if (m.head.id > kMapsPerMessage || bytes < sizeof m + m.head.id * sizeof(MapEntry))
+    give_up("a damaged message");
   for (std::uint32_t i = 0; i < m.head.id; ++i) {
     MapEntry e{};
     std::memcpy(&e, data + sizeof m + i * sizeof e, sizeof e);
@@ -112,7 +114,8 @@ void Remote::on_drop(const Drop& d) {
       split(d.begin);
       split(d.end);
       for (auto it = ranges_.lower_bound(d.begin); it != ranges_.end() && it->first < d.end; ++it)
-        if (it->second.kind == PageKind::Held || it->second.kind == PageKind::AtHome) it->second.kind = PageKind::Fresh;
+        if (it->second.kind == PageKind::Held || it->second.kind == PageKind::AtHome)
+          it->second.kind = PageKind::Fresh;
     } else {
       erase_range(d.begin, d.end);
     }
@@ -159,7 +162,8 @@ void Remote::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* 
 void Remote::on_take(std::uint64_t page) {
   alignas(64) thread_local std::array<std::byte, kPageSize> buffer;
   const mem::LockGuard guard(lock_);
-  if (leaving_ && page < drain_cursor_) return send_page(page, page_present(page) ? kPageOnItsWay : kPageNone, nullptr);
+  if (leaving_ && page < drain_cursor_)
+    return send_page(page, page_present(page) ? kPageOnItsWay : kPageNone, nullptr);
   if (uffd_.take(page, buffer.data())) {
     taken_.insert(page);
     return send_page(page, kPageData, buffer.data());
@@ -199,14 +203,16 @@ void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
   send(Stream::Urgent, {{&c, sizeof c}});
 }
 
-void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence, bool bulk) {
+void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
+                     bool bulk) {
   const mem::LockGuard guard(lock_);
   if (bulk)
     for (const Void& v : void_)
       if (page >= v.begin && page < v.end && sequence < v.sequence) return;
   const auto range = find(page);
   // Home has no such page any more; until the push is done it may still be on its way here.
-  if (flag == kPageNone && !push_done_ && range != ranges_.end() && range->second.kind == PageKind::Held) return;
+  if (flag == kPageNone && !push_done_ && range != ranges_.end() && range->second.kind == PageKind::Held)
+    return;
   pending_.erase(page);
   if (promised_.erase(page) != 0) {
     taken_.insert(page);
@@ -274,8 +280,7 @@ void Remote::on_leave() {
     for (const auto& [begin, r] : ranges_)
       if (r.grows_down) l.stack_begin = mem::host_mapping_begin(r.end - kPageSize);
     // Rights have no meaning for a process that does not run; pages must be readable.
-    for (const auto& [begin, r] : ranges_)
-      ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
+    for (const auto& [begin, r] : ranges_) ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
   }
   send(Stream::Urgent, {{&l, sizeof l}});
   start_drain();
@@ -350,7 +355,8 @@ void Remote::drain_range(std::uint64_t begin, std::uint64_t end) {
       p.head.id = count;
       const std::size_t bytes = sizeof p + count * sizeof entries[0] + with_data * kPageSize;
       bulk_sent_.fetch_add(bytes);
-      link_.send_pages(kChannel, {&p, sizeof p}, {entries.data(), count * sizeof entries[0]}, data.data(), with_data);
+      link_.send_pages(kChannel, {&p, sizeof p}, {entries.data(), count * sizeof entries[0]}, data.data(),
+                       with_data);
     }
     at += n * kPageSize;
   }

@@ -133,7 +133,8 @@ void Runner::run_guest() {
                                                        (e.error_code & kFetch) != 0);
       if (touch == mem::Touch::Retry) continue;
     }
-    if (e.kind == engine::ExitKind::Interrupted) e = step_out(*vcpu_, remote_.vdso_begin(), remote_.vdso_end());
+    if (e.kind == engine::ExitKind::Interrupted)
+      e = step_out(*vcpu_, remote_.vdso_begin(), remote_.vdso_end());
     // Mappings are changing under us; if not, home has to judge.
     if (e.kind == engine::ExitKind::HostFault && ++host_faults < 16) {
       sleep_us(50);

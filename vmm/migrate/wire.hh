@@ -1,9 +1,10 @@
 // What a deputy and its remote say to each other through a channel.
 //
-// Two streams (see wire/local.hh): urgent, in which everything below travels in order, and bulk, which carries Pages
-// that nobody waits for.  Nothing is ordered between the two; README.md, "Two streams", has the rules that make that
-// safe.  Both ends are the same executable (Init compares a version), so structs travel as they are; the remote is the
-// deputy's own process on another node, but what arrives is checked all the same: lengths, ids, page alignment.
+// Two streams (see wire/local.hh): urgent, in which everything below travels in order, and bulk, which
+// carries Pages that nobody waits for.  Nothing is ordered between the two; README.md, "Two streams", has the
+// rules that make that safe.  Both ends are the same executable (Init compares a version), so structs travel
+// as they are; the remote is the deputy's own process on another node, but what arrives is checked all the
+// same: lengths, ids, page alignment.
 #pragma once
 
 #include <csignal>
@@ -19,20 +20,20 @@ inline constexpr std::uint32_t kWireVersion = 1;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
-  Init = 1,   // who comes; answered by Ready
-  Maps,       // mappings to make, none of which exists yet
-  Drop,       // forget a range (Ack)
-  Protect,    // change rights (Ack)
-  Run,        // run this vCPU from these registers; answered by Left
-  Kick,       // make it leave the guest
-  GetFp,      // answered by Fp
-  Take,       // this page, please; answered by Pages
-  Kept,       // home has kept this page of the stash
-  PageWanted, // (remote to deputy) a guest thread waits for this page
-  Pages,      // (both ways) pages; the receiver owns them from now on
-  PushDone,   // (in both streams) every page of the stash has been sent
-  Leave,      // no vCPU will run any more: send all pages
-  Credit,     // (both ways) so many bytes of bulk have been consumed
+  Init = 1,    // who comes; answered by Ready
+  Maps,        // mappings to make, none of which exists yet
+  Drop,        // forget a range (Ack)
+  Protect,     // change rights (Ack)
+  Run,         // run this vCPU from these registers; answered by Left
+  Kick,        // make it leave the guest
+  GetFp,       // answered by Fp
+  Take,        // this page, please; answered by Pages
+  Kept,        // home has kept this page of the stash
+  PageWanted,  // (remote to deputy) a guest thread waits for this page
+  Pages,       // (both ways) pages; the receiver owns them from now on
+  PushDone,    // (in both streams) every page of the stash has been sent
+  Leave,       // no vCPU will run any more: send all pages
+  Credit,      // (both ways) so many bytes of bulk have been consumed
   // Remote to deputy.
   Ready = 64,
   Ack,
@@ -54,11 +55,11 @@ struct Init {
   std::uint8_t engine = 0;  ///< engine::Kind
   std::uint8_t ia32 = 0;
   std::uint16_t reserved = 0;
-  std::uint32_t fp_bytes = 0;        ///< size of the XSAVE area at home
-  std::uint64_t xcr0 = 0;            ///< state components the guest may use
-  std::uint64_t vdso_table = 0;      ///< guest address of the vDSO's table page; 0: none
+  std::uint32_t fp_bytes = 0;          ///< size of the XSAVE area at home
+  std::uint64_t xcr0 = 0;              ///< state components the guest may use
+  std::uint64_t vdso_table = 0;        ///< guest address of the vDSO's table page; 0: none
   std::uint32_t cpu_features[8] = {};  ///< cpu.hh: what the program may have seen
-  std::uint64_t cpuid_bytes = 0;     ///< reserved
+  std::uint64_t cpuid_bytes = 0;       ///< reserved
 };
 
 struct Ready {
@@ -68,11 +69,11 @@ struct Ready {
 };
 
 enum class PageKind : std::uint8_t {
-  Fresh = 0,  ///< anonymous, made just now: what has not been taken home is zero
-  Held = 1,   ///< anonymous with a past: ask home
-  Shared = 2, ///< read-only file pages: ask home; both may keep them
-  Table = 3,  ///< the vDSO's table page: every node fills its own
-  AtHome = 4, ///< anonymous, and all of it at home until it is asked for
+  Fresh = 0,   ///< anonymous, made just now: what has not been taken home is zero
+  Held = 1,    ///< anonymous with a past: ask home
+  Shared = 2,  ///< read-only file pages: ask home; both may keep them
+  Table = 3,   ///< the vDSO's table page: every node fills its own
+  AtHome = 4,  ///< anonymous, and all of it at home until it is asked for
 };
 
 struct MapEntry {
@@ -145,8 +146,8 @@ inline constexpr std::uint32_t kPagesPerMessage = 16;
 /// Low bits of an entry, beside the page's address.
 enum PageFlag : std::uint64_t {  // NOLINT(readability-identifier-naming)
   kPageData = 0,
-  kPageZero = 1,    ///< all zero, no data
-  kPageNone = 2,    ///< the sender has no such page: it is new, hence zero
+  kPageZero = 1,      ///< all zero, no data
+  kPageNone = 2,      ///< the sender has no such page: it is new, hence zero
   kPageOnItsWay = 3,  ///< sent already, in the bulk stream
   kPageFlags = 15,
 };

@@ -1,11 +1,11 @@
 // The conversation between a VMM process (deputy or remote) and the hpcd of its node.
 //
-// Control: datagrams of a SOCK_SEQPACKET Unix socket; each begins with Header, descriptors travel as SCM_RIGHTS.
-// Pages and everything that is in a hurry: records in shared-memory rings (wire/ring.hh), which hpcd creates
-// and hands over with Attach.  Both ends are on one machine, so structs travel as they are.
+// Control: datagrams of a SOCK_SEQPACKET Unix socket; each begins with Header, descriptors travel as
+// SCM_RIGHTS. Pages and everything that is in a hurry: records in shared-memory rings (wire/ring.hh), which
+// hpcd creates and hands over with Attach.  Both ends are on one machine, so structs travel as they are.
 //
-// Trust: hpcd believes nothing that a VMM process says about anybody but itself (SO_PEERCRED names the process);
-// a VMM process believes its hpcd.
+// Trust: hpcd believes nothing that a VMM process says about anybody but itself (SO_PEERCRED names the
+// process); a VMM process believes its hpcd.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +22,9 @@ enum class Type : std::uint16_t {
   // From a VMM process.
   Register = 1,  // the first message on every connection
   State = 2,     // what `ps` shows has changed
-  Adopt = 3,     // + one descriptor: the socket of a child that fork has just made; it will send Register itself
-  Open = 4,      // a channel to a remote on another node, please
-  Close = 5,     // this channel is done
+  Adopt = 3,  // + one descriptor: the socket of a child that fork has just made; it will send Register itself
+  Open = 4,   // a channel to a remote on another node, please
+  Close = 5,  // this channel is done
   MoveDone = 6,  // the answer to Move
   // From hpcd.
   Welcome = 64,  // the answer to Register
@@ -99,8 +99,8 @@ struct Closed {
   char why[128] = {};
 };
 
-/// The rings (wire/ring.hh) in the memfd: four of `ring_bytes` each, in this order: VMM to hpcd urgent, VMM to hpcd
-/// bulk, hpcd to VMM urgent, hpcd to VMM bulk.
+/// The rings (wire/ring.hh) in the memfd: four of `ring_bytes` each, in this order: VMM to hpcd urgent, VMM
+/// to hpcd bulk, hpcd to VMM urgent, hpcd to VMM bulk.
 struct Attach {
   Header header{Type::Attach, kVersion, sizeof(Attach)};
   std::uint64_t ring_bytes = 0;
@@ -117,9 +117,10 @@ struct Move {
 
 /// Pages and bytes of one move, by how they went.
 struct MoveFigures {
-  std::uint64_t downtime_us = 0;  ///< from the last guest instruction at the source to the first at the destination
-  std::uint64_t total_us = 0;     ///< from Move to the last page
-  std::uint64_t pages_warm = 0;   ///< sent while it ran at the source
+  std::uint64_t downtime_us =
+      0;  ///< from the last guest instruction at the source to the first at the destination
+  std::uint64_t total_us = 0;    ///< from Move to the last page
+  std::uint64_t pages_warm = 0;  ///< sent while it ran at the source
   std::uint64_t pages_pushed = 0;
   std::uint64_t pages_faulted = 0;  ///< asked for by the destination
   std::uint64_t pages_zero = 0;
@@ -143,8 +144,8 @@ struct Record {
 };
 /// Largest payload of a record.
 inline constexpr std::uint32_t kMaxRecord = 72 * 1024;
-/// What one end may have on its way to the other, both kinds of ring together, before the other has acknowledged
-/// it (the VMM processes count for themselves: hpcd ends a channel that overfills a ring).
+/// What one end may have on its way to the other, both kinds of ring together, before the other has
+/// acknowledged it (the VMM processes count for themselves: hpcd ends a channel that overfills a ring).
 inline constexpr std::uint32_t kRingBytes = 4U << 20;
 
 }  // namespace hpcvmm::wire::local

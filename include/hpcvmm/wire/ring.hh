@@ -1,10 +1,11 @@
 // A ring of records in shared memory: one producer process, one consumer process.
 //
-// The other end is not trusted to keep its words right: every offset and length read from shared memory is checked
-// against the ring's own size, kept in private memory, before use; a ring whose words make no sense is Broken.
+// The other end is not trusted to keep its words right: every offset and length read from shared memory is
+// checked against the ring's own size, kept in private memory, before use; a ring whose words make no sense
+// is Broken.
 //
-// Waking: a consumer that is about to sleep sets `asleep`, looks once more, and then waits on its eventfd.  The
-// producer writes the eventfd only when `asleep` is set.
+// Waking: a consumer that is about to sleep sets `asleep`, looks once more, and then waits on its eventfd.
+// The producer writes the eventfd only when `asleep` is set.
 #pragma once
 
 #include <atomic>
@@ -18,8 +19,8 @@ namespace hpcvmm::wire::local {
 
 /// The words both ends see, at the start of a ring; the data follows on the next page.
 struct RingWords {
-  alignas(64) std::atomic<std::uint64_t> head;   ///< bytes ever written; the producer's
-  alignas(64) std::atomic<std::uint64_t> tail;   ///< bytes ever freed; the consumer's
+  alignas(64) std::atomic<std::uint64_t> head;    ///< bytes ever written; the producer's
+  alignas(64) std::atomic<std::uint64_t> tail;    ///< bytes ever freed; the consumer's
   alignas(64) std::atomic<std::uint32_t> asleep;  ///< the consumer waits on its eventfd
 };
 inline constexpr std::size_t kRingWordsBytes = 4096;
@@ -28,7 +29,8 @@ static_assert(sizeof(RingWords) <= kRingWordsBytes);
 constexpr std::size_t ring_memory(std::size_t data) { return kRingWordsBytes + data; }
 
 inline constexpr std::uint32_t kRecordAlign = 8;
-inline constexpr std::uint32_t kSkip = 0xffff'ffff;  ///< Record::bytes: the rest of the ring is unused, go on at 0
+inline constexpr std::uint32_t kSkip =
+    0xffff'ffff;  ///< Record::bytes: the rest of the ring is unused, go on at 0
 
 constexpr std::uint64_t record_size(std::uint64_t payload) {
   return (sizeof(Record) + payload + kRecordAlign - 1) / kRecordAlign * kRecordAlign;
