@@ -81,6 +81,12 @@ std::uint64_t host_mapping_begin(std::uint64_t at) {
   return found;
 }
 
+std::vector<std::uint64_t> host_mapping_begins() {
+  std::vector<std::uint64_t> found;
+  each_mapping([&](std::uint64_t begin, std::uint64_t, const char*, const char*) { found.push_back(begin); });
+  return found;
+}
+
 std::uint64_t host_mapping_end(std::uint64_t at) {
   std::uint64_t found = 0;
   each_mapping([&](std::uint64_t begin, std::uint64_t end, const char*, const char*) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "vmm/mem/vma.hh"
 
@@ -28,6 +29,8 @@ void refresh_from_host(VmaList& list, std::uint64_t begin, std::uint64_t end);
 /// Where the host's mapping that contains `at` begins, by /proc/self/maps; 0: there is none.
 std::uint64_t host_mapping_begin(std::uint64_t at);
 std::uint64_t host_mapping_end(std::uint64_t at);
+/// Where each of the host's mappings begins, ascending.
+std::vector<std::uint64_t> host_mapping_begins();
 
 /// mmap2(2) and mremap(2) through the 32-bit entry.  Return the address or -errno.  Need IA32 emulation in
 /// the host kernel, as IA32 guests do.

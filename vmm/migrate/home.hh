@@ -133,6 +133,7 @@ class Home final : public mem::PagesAway {
   void refuse(std::uint64_t request, int code, const std::string& why);
   std::uint64_t stash_address(std::uint64_t begin, std::uint64_t bytes);
   bool stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
+  bool stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins);
   void unstash();
   static void ring_bell(int fd);
 
@@ -208,10 +209,11 @@ class Home final : public mem::PagesAway {
   Directory directory_;
   std::unordered_set<std::uint64_t> pending_;  // pages asked for
   std::atomic<std::uint32_t> pending_news_{0};
-  std::vector<Range> void_;         // Drain: what comes for these is not wanted any more
-  std::uint64_t stash_cursor_ = 0;  // the mover's
-  std::uint64_t sequence_ = 0;      // Drops sent
-  std::uint32_t next_ack_ = 0;      // under the mm lock
+  std::vector<Range> void_;          // Drain: what comes for these is not wanted any more
+  std::uint64_t push_sequence_ = 0;  // the mover's: of the oldest page in the batch
+  std::uint64_t stash_cursor_ = 0;   // the mover's
+  std::uint64_t sequence_ = 0;       // Drops sent
+  std::uint32_t next_ack_ = 0;       // under the mm lock
 };
 
 /// Interrupts a thread that is inside MobileVcpu::run(), for its on_kick().  is_kick() knows the signal

@@ -434,15 +434,23 @@ bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot)
   if (to == 0) return false;
   void* const moved = ::mremap(pointer(begin), end - begin, end - begin,
                                MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, pointer(to));
-  if (moved == MAP_FAILED) {
-    if (errno != EFAULT || end - begin <= kPageSize) return false;
-    // The host has more mappings here than the guest made (madvise, mlock): halve until each piece is one.
-    const std::uint64_t middle = page_down(begin + (end - begin) / 2);
-    return stash_one(begin, middle, prot) && stash_one(middle, end, prot);
-  }
+  if (moved == MAP_FAILED) return false;
   if ((prot & PROT_READ) == 0) ::mprotect(moved, end - begin, PROT_READ);
   directory_.add_stash(begin, end, to);
   return true;
+}
+
+/// The host may have more mappings in a range than the guest made (madvise, mlock), and mremap must see them
+/// one by one: since Linux 6.17 it moves several at once, but stops in the middle when userfaultfd watches
+/// them.
+bool Home::stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins) {
+  std::uint64_t at = e.begin;
+  for (auto it = std::upper_bound(host_begins.begin(), host_begins.end(), e.begin);
+       it != host_begins.end() && *it < e.end; ++it) {
+    if (!stash_one(at, *it, e.prot)) return false;
+    at = *it;
+  }
+  return stash_one(at, e.end, e.prot);
 }
 
 void Home::unstash() {
@@ -472,10 +480,11 @@ int Home::leave_locked(std::string& why) {
   all.assign(mm_->vmas_locked().begin(), mm_->vmas_locked().end());
   std::vector<MapEntry> entries;
   for (const auto& [begin, v] : all) describe(begin, v, entries);
+  const std::vector<std::uint64_t> host_begins = mem::host_mapping_begins();
   const mem::LockGuard guard(lock_);
   for (const MapEntry& e : entries) {
     if (e.kind != PageKind::Held) continue;
-    if (stash_one(e.begin, e.end, e.prot)) continue;
+    if (stash_pieces(e, host_begins)) continue;
     why = "its memory cannot be set aside";
     unstash();
     return ENOMEM;
@@ -525,6 +534,8 @@ void Home::push_range(Directory::Stash& s) {
         const mem::LockGuard guard(lock_);
         if (directory_.where(page) != Whereabouts::Stash) continue;
         directory_.give(page);
+        // A page that is dropped from here on must not be newer than the Drop.
+        if (count == 0) push_sequence_ = sequence_;
       }
       const auto* const content = static_cast<const std::byte*>(pointer(s.copy + (page - s.begin)));
       const bool zero = is_zero_page(content);
@@ -541,10 +552,7 @@ void Home::push_pages(const std::uint64_t* entries, unsigned count, const std::b
                       unsigned with_data) {
   Pages p{};
   p.head.id = count;
-  {
-    const mem::LockGuard guard(lock_);
-    p.sequence = sequence_;
-  }
+  p.sequence = push_sequence_;
   const std::size_t bytes = sizeof p + count * sizeof *entries + with_data * kPageSize;
   for (;;) {
     const std::uint32_t news = credit_news_.load();
