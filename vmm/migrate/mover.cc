@@ -490,6 +490,8 @@ int Home::leave_locked(std::string& why) {
     return ENOMEM;
   }
   send_maps(entries);
+  const Head mapped{Msg::Mapped};
+  send(Stream::Urgent, {{&mapped, sizeof mapped}});
   for (MobileVcpu* v : engine_.vcpus()) v->depart();
   mm_->set_away_locked(this);
   runs_away_.store(true, std::memory_order_release);

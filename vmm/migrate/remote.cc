@@ -92,7 +92,7 @@ void Remote::serve() {
       link_.pop(Stream::Urgent);
       busy = true;
     }
-    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+    for (unsigned i = 0; mapped_ && i < 4 && link_.receive(Stream::Bulk, v); ++i) {
       on_record(v, Stream::Bulk);
       link_.pop(Stream::Bulk);
       busy = true;
@@ -185,6 +185,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       if (read_as(ask, data, bytes)) on_take(page_down(ask.address));
       return;
     }
+    case Msg::Mapped: mapped_ = true; return;
     case Msg::Kept: {
       PageAsk kept{};
       if (!read_as(kept, data, bytes)) return;

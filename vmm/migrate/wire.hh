@@ -29,6 +29,7 @@ enum class Msg : std::uint16_t {
   GetFp,       // answered by Fp
   Take,        // this page, please; answered by Pages
   Kept,        // home has kept this page of the stash
+  Mapped,      // every mapping has been told: bulk pages have a place now
   PageWanted,  // (remote to deputy) a guest thread waits for this page
   Pages,       // (both ways) pages; the receiver owns them from now on
   PushDone,    // (in both streams) every page of the stash has been sent
