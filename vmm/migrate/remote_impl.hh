@@ -110,6 +110,7 @@ class Remote {
   std::unique_ptr<mem::Mm> mm_;
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
+  bool mapped_ = false;  // the mappings are there: the bulk stream, which may be ahead, is heard
   bool running_ =
       false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile
   // Messages that need the mm lock, and what came behind them: the worker's.
