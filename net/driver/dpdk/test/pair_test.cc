@@ -156,7 +156,9 @@ void kill_while_busy(std::uint32_t survivor) {
   Peer flood("", {survivors, memif(folder, survivor, victim), "flood", victims, "6000"});
   for (int round = 0; round < 8; ++round) {
     Peer sink("", {victims, memif(folder, victim, survivor), "sink"});
-    std::this_thread::sleep_for(std::chrono::milliseconds(150 + 7 * round));
+    // Long enough for EAL to start (130 ms) and for a survivor that looks for its server each 100 ms to find
+    // it.
+    std::this_thread::sleep_for(std::chrono::milliseconds(400 + 7 * round));
     sink.kill();
   }
   auto flooded = flood.wait();
