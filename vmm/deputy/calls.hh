@@ -50,6 +50,7 @@ HPCVMM_CALL(vfork);
 HPCVMM_CALL(clone);
 HPCVMM_CALL(clone3);
 HPCVMM_CALL(set_tid_address);
+HPCVMM_CALL(set_robust_list);
 HPCVMM_CALL(exit);
 HPCVMM_CALL(exit_group);
 HPCVMM_CALL(arch_prctl);

@@ -13,6 +13,7 @@
 
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/debug.hh"
+#include "vmm/deputy/exit_words.hh"
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
@@ -136,7 +137,8 @@ void* thread_main(void* arg) {
   const std::uint64_t flags = start->flags;
   const std::uint64_t mask = start->mask;
   // The kernel's own bookkeeping, at the guest's addresses: cleared and woken when this host thread ends.
-  raw_call(SYS_set_tid_address, (flags & CLONE_CHILD_CLEARTID) != 0 ? start->child_tid : 0);
+  t->clear_tid = (flags & CLONE_CHILD_CLEARTID) != 0 ? start->child_tid : 0;
+  raw_call(SYS_set_tid_address, t->clear_tid);
   raw_call(SYS_set_robust_list, 0, 24);
   // By the child, before it runs: written later it could undo the clearing at the end of a short thread, as
   // both words may be one.
@@ -246,6 +248,8 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   p.tasks = {&t};
   p.ended = {};
   t.count = {};
+  t.clear_tid = (a.flags & CLONE_CHILD_CLEARTID) != 0 ? a.child_tid : 0;
+  t.robust = {};  // as the kernel does in copy_process()
   unlock_after_fork(t);
   if (t.debug != nullptr) debug_after_fork_child(t);
   if (auto ok = p.mm->engine().after_fork(*t.vcpu); !ok) {
@@ -504,6 +508,7 @@ SysRet call_exit(const CallContext& c) {
     const mem::LockGuard guard(p.mm->lock());
     if (t.owned_vcpu != nullptr) p.mm->engine().recycle(std::move(t.owned_vcpu));
   }
+  if (home_of(t).joined()) finish_exit_words(t);
   set_self(nullptr);
   t.ended = true;
   keep_registers(t);
@@ -515,7 +520,14 @@ SysRet call_exit(const CallContext& c) {
 SysRet call_set_tid_address(const CallContext& c) {
   // Linux takes any address and writes there when the thread ends, if it can.  In the zone it could.
   const std::uint64_t at = touches_zone(c.arg(0), 4) ? 0 : c.arg(0);
+  c.task.clear_tid = at;
   return gate64(SYS_set_tid_address, {at, 0, 0, 0, 0, 0});
+}
+
+SysRet call_set_robust_list(const CallContext& c) {
+  const SysRet rc = pass(c);
+  if (!rc.is_error() && !rc.is_restart()) c.task.robust = {c.arg(0), c.abi};
+  return rc;
 }
 
 SysRet call_exit_group(const CallContext& c) {

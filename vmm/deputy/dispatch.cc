@@ -75,6 +75,7 @@ constexpr Binding kBindings[] = {
     B(clone, clone),
     B(clone3, clone3),
     B(set_tid_address, set_tid_address),
+    B(set_robust_list, set_robust_list),
     B(exit, exit),
     B(exit_group, exit_group),
     B(arch_prctl, arch_prctl),

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <cstring>
 
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/exit_words.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
@@ -260,31 +260,6 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   return error;
 }
 
-/// The kernel writes to these two of the guest's words behind exec's point of no return.  When the pages are
-/// on another node it would wait for them for ever: the thread that fetches them has ended by then.  Nobody
-/// can read the words any more, except after a vfork, whose parent's threads live on.
-class TidWordsOff {
- public:
-  explicit TidWordsOff(const Task& t) : off_(!t.vfork_child && !home_of(t).all_here()) {
-    if (!off_) return;
-    raw_call(SYS_prctl, PR_GET_TID_ADDRESS, word(&tid_address_));
-    raw_call(SYS_get_robust_list, 0, word(&robust_), word(&robust_bytes_));
-    raw_call(SYS_set_tid_address, 0);
-    raw_call(SYS_set_robust_list, 0, 24);
-  }
-  TidWordsOff(const TidWordsOff&) = delete;
-  TidWordsOff& operator=(const TidWordsOff&) = delete;
-  ~TidWordsOff() {
-    if (!off_) return;
-    raw_call(SYS_set_tid_address, tid_address_);
-    raw_call(SYS_set_robust_list, robust_, robust_bytes_);
-  }
-
- private:
-  const bool off_;
-  std::uint64_t tid_address_ = 0, robust_ = 0, robust_bytes_ = 24;
-};
-
 }  // namespace
 
 int execute(Task& t) {
@@ -297,7 +272,7 @@ int execute(Task& t) {
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return ERESTART;
   int error = 0;
-  const TidWordsOff words(t);
+  const ExitWordsOff words(t);
   if (program.native != load::Native::No) {
     if (t.process->options.verbose)
       say("hpc-vmm: %s runs natively, unmanaged: %s\n", program.path.c_str(),

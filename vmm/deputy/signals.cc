@@ -12,6 +12,7 @@
 #include "vmm/deputy/core.hh"
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/home.hh"
@@ -70,6 +71,14 @@ bool default_ignores(int signo) {
 }
 bool default_stops(int signo) {
   return signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
+}
+
+/// True when death by this signal leaves a core file.  Source: signal(7), core(5).
+bool dumps_core(int signo) {
+  constexpr std::uint64_t kCore = bit(SIGQUIT) | bit(SIGILL) | bit(SIGTRAP) | bit(SIGABRT) | bit(SIGFPE) |
+                                  bit(SIGSEGV) | bit(SIGBUS) | bit(SIGSYS) | bit(SIGXCPU) | bit(SIGXFSZ);
+  rlimit limit{};
+  return (kCore & bit(signo)) != 0 && ::getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_cur != 0;
 }
 
 /// True for signals that a debugged process sees itself where others leave the default to the kernel.
@@ -305,6 +314,8 @@ void force_signal(Task& t, const siginfo_t& info) {
 void die_by_signal(Task& t, const siginfo_t& info) {
   end_summary(t, 128 + info.si_signo, info.si_signo);
   if (t.debug != nullptr) debug_end(t, 0, info.si_signo);
+  // The kernel does not wait for pages of a process that it dumps.  (A vfork child's memory is its parent's.)
+  if (!t.vfork_child && dumps_core(info.si_signo)) home_of(t).hold_at_home();
   die_with_core(t, info);
 }
 

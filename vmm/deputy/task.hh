@@ -75,6 +75,12 @@ struct Process {
   Counters ended;  // of threads that have exited
 };
 
+/// What set_robust_list(2) was told; head 0: nothing.
+struct RobustList {
+  std::uint64_t head = 0;
+  Abi abi = Abi::X64;
+};
+
 /// One guest thread: its host thread, its vCPU, its signal state.
 struct Task {
   std::shared_ptr<Process> process;
@@ -83,6 +89,9 @@ struct Task {
   int tid = 0;
   bool vfork_child = false;
   bool ended = false;  // exit(2) has run: the loop returns
+  // What the kernel writes in guest memory when this thread ends (exit_words.hh).
+  std::uint64_t clear_tid = 0;  // 0: nothing
+  RobustList robust;
 
   // Written by the host signal handler on this thread, read by it later: one signal, everything else blocked
   // until it has reached the guest.

@@ -70,6 +70,8 @@ class Home final : public mem::PagesAway {
   void hold_at_home();
   void let_go();
 
+  /// True once an hpcd knows the process: from then on it may be moved at any time.
+  [[nodiscard]] bool joined() const { return started_.load(); }
   /// True while every page is here and no move has begun.
   [[nodiscard]] bool all_here() const { return phase_.load() == static_cast<std::uint32_t>(Phase::Home); }
   /// The node it is to run on, 0: here.
