@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   const int seconds = argc > 1 ? atoi(argv[1]) : 2;
   struct timespec begin, now;
   clock_gettime(CLOCK_MONOTONIC, &begin);
+  now = begin;
   do {
     const unsigned k = next_random() % kBlocks;
     const unsigned what = next_random() % 8;
@@ -68,6 +69,6 @@ int main(int argc, char** argv) {
     }
     clock_gettime(CLOCK_MONOTONIC, &now);
   } while (now.tv_sec - begin.tv_sec < seconds);
-  printf("wrong words: %zu, steps: %s\n", bad, steps > 10 ? "many" : "few");
-  return bad == 0 ? 7 : 1;
+  printf("wrong words: %zu\n", bad);
+  return bad == 0 && steps > 10 ? 7 : 1;
 }

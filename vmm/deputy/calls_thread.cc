@@ -504,11 +504,12 @@ SysRet call_exit(const CallContext& c) {
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
   drop_task(t);
+  // Before the vCPU goes: a move counts on threads without one not to touch guest memory.
+  if (home_of(t).joined()) finish_exit_words(t);
   {
     const mem::LockGuard guard(p.mm->lock());
     if (t.owned_vcpu != nullptr) p.mm->engine().recycle(std::move(t.owned_vcpu));
   }
-  if (home_of(t).joined()) finish_exit_words(t);
   set_self(nullptr);
   t.ended = true;
   keep_registers(t);

@@ -1,4 +1,5 @@
 #include "vmm/migrate/home.hh"
+#include "vmm/migrate/bytes.hh"
 
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -19,23 +20,6 @@ namespace hpcvmm::migrate {
 namespace {
 
 char g_kick_mark;  // NOLINT: its address tells our kicks from a guest's own signals
-
-/// Where the file behind [begin, end) ends in it: pages behind that can only be faulted on.
-std::uint64_t end_of_file(std::uint64_t begin, std::uint64_t end) {
-  if (touch(end - kPageSize)) return end;
-  std::uint64_t good = begin;  // everything below is there
-  while (good < end) {
-    const std::uint64_t middle = page_down(good + (end - good) / 2);
-    if (touch(middle)) {
-      good = middle + kPageSize;
-    } else {
-      end = middle;
-    }
-  }
-  return good;
-}
-
-void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
 
 }  // namespace
 
@@ -94,13 +78,28 @@ void Home::park() {
 
 // --- mappings
 
+/// Where the file behind a mapping ends in it: pages behind that can only be faulted on.
+std::uint64_t Home::end_of_file(std::uint64_t begin, const mem::Vma& v) {
+  if ((v.prot & PROT_READ) == 0 || touch(v.end - kPageSize)) return v.end;
+  std::uint64_t good = begin;  // everything below is there
+  for (std::uint64_t end = v.end; good < end;) {
+    const std::uint64_t middle = page_down(good + (end - good) / 2);
+    if (touch(middle)) {
+      good = middle + kPageSize;
+    } else {
+      end = middle;
+    }
+  }
+  return good;
+}
+
 /// What the remote has to know of a mapping; file pages are told up to where the file ends now.
 void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const {
   const auto add = [&](std::uint64_t from, std::uint64_t to, std::uint32_t prot, PageKind kind) {
     if (from < to) out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0});
   };
-  if (v.file) {
-    const std::uint64_t end = (v.prot & PROT_READ) != 0 ? end_of_file(begin, v.end) : v.end;
+  if (v.file && !takes_along(v)) {
+    const std::uint64_t end = end_of_file(begin, v);
     add(begin, end, v.prot, PageKind::Shared);
     // Beyond the end of the file: every touch comes home, which knows how long the file is then.
     add(end, v.end, 0, PageKind::Shared);
@@ -176,12 +175,10 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
 void Home::mapped(std::uint64_t begin, mem::Vma& v) {
   if (!runs_away() || (v.shared && !v.steady)) return;
   std::vector<MapEntry> entries;
-  if (v.file && !v.shared && (v.prot & PROT_WRITE) != 0) {
+  if (takes_along(v)) {
     const std::uint64_t end = v.end;
-    describe(begin, v, entries);
-    make_anonymous(begin, end, v.prot, entries.front().end);
+    make_anonymous(begin, end, v.prot, end_of_file(begin, v));
     v.file = false;
-    entries.clear();
     describe(begin, v, entries);
     for (MapEntry& e : entries) e.kind = PageKind::AtHome;
     const mem::LockGuard guard(lock_);

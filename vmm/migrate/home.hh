@@ -6,6 +6,8 @@
 // page can hold.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
@@ -116,13 +118,21 @@ class Home final : public mem::PagesAway {
   void hear_message(const void* message, std::size_t bytes, int (&fds)[3]);
   void go(std::uint32_t node, wire::local::Mode mode, std::uint64_t request);
   int go_out(std::uint32_t node, std::string& why);
+  int ask(std::uint32_t node, std::string& why);
+  int depart(std::uint32_t node, std::string& why);
+  void undo_ask();
   int open_channel(std::uint32_t node, std::string& why);
   int come_back(std::string& why);
   const char* cannot_move_locked() const;
   void report(const char* cantmove);
   void stop_all();
   void release_all();
-  int leave_locked(std::string& why);
+  bool wait_until_quiet();
+  std::vector<MapEntry> describe_all_locked() const;
+  int prepare_remote(std::string& why);
+  void send_changes_locked(std::vector<MapEntry> now);
+  bool set_aside(const std::vector<MapEntry>& entries, bool quiet);
+  int leave_locked(bool quiet, std::string& why);
   void push_stash();
   void push_range(Directory::Stash& s);
   void push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
@@ -134,8 +144,8 @@ class Home final : public mem::PagesAway {
   [[noreturn]] void die(const char* why);
   void refuse(std::uint64_t request, int code, const std::string& why);
   std::uint64_t stash_address(std::uint64_t begin, std::uint64_t bytes);
-  bool stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
-  bool stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins);
+  bool stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, bool quiet);
+  bool stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins, bool quiet);
   void unstash();
   static void ring_bell(int fd);
 
@@ -157,6 +167,9 @@ class Home final : public mem::PagesAway {
   void make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end);
   void wait_ack(std::uint32_t id);
   void send_maps(const std::vector<MapEntry>& entries);
+  /// A private file mapping that can be written: becomes anonymous memory.
+  static bool takes_along(const mem::Vma& v) { return v.file && !v.shared && (v.prot & PROT_WRITE) != 0; }
+  static std::uint64_t end_of_file(std::uint64_t begin, const mem::Vma& v);
   void describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const;
 
   MobileEngine& engine_;
@@ -206,6 +219,8 @@ class Home final : public mem::PagesAway {
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told
   wire::local::MoveFigures figures_{};
+  std::uint64_t stopped_us_ = 0;  // the mover's: when this move began to stop the guest
+  std::vector<MapEntry> told_;    // the mover's: the mappings that the remote has made
 
   mem::Lock lock_;  // what follows; the innermost of all locks
   Directory directory_;

@@ -35,7 +35,9 @@ engine::Exit MobileVcpu::run() {
     inside_.store(kInside, std::memory_order_seq_cst);
     if (!home_->stopping()) break;
     leave_guest();
+    parked_.store(true, std::memory_order_release);
     home_->park();
+    parked_.store(false, std::memory_order_release);
   }
   home_->note_entry();
   const bool away = away_.load(std::memory_order_acquire);

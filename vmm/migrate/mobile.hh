@@ -39,6 +39,8 @@ class MobileVcpu final : public engine::Vcpu {
   void on_kick();
   /// Makes the thread inside run(), if there is one, leave it.  True: nobody is inside.
   bool kick_out();
+  /// True while its thread waits in run() for a move to end: it touches nothing of the guest's.
+  [[nodiscard]] bool parked() const { return parked_.load(std::memory_order_acquire); }
   /// All vCPUs are stopped: run() will be somewhere else from now on.
   void depart();
   void arrive();
@@ -60,6 +62,7 @@ class MobileVcpu final : public engine::Vcpu {
   int tid_ = 0, pid_ = 0;  // of the thread inside run(); written before inside_
   std::atomic<std::uint32_t> inside_{0};
   std::atomic<std::uint32_t> kick_seen_{0};
+  std::atomic<bool> parked_{false};
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
   std::atomic<bool> tls_dirty_{false};

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/mobile.hh"
@@ -14,14 +15,6 @@ namespace hpcvmm::migrate {
 namespace {
 
 using wire::local::Consumer;
-
-void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
-
-template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
-  if (bytes < sizeof out) return false;
-  std::memcpy(&out, data, sizeof out);
-  return true;
-}
 
 /// Pages given beside one that was asked for: what lies behind it is likely to be wanted next.
 constexpr unsigned kCluster = 8;
@@ -94,6 +87,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
     case Msg::Ack:
       acked_.store(head.id, std::memory_order_release);
       futex_wake(&acked_, 64);
+      if (static_cast<Phase>(phase_.load()) == Phase::Ask) ring_bell(poke_);  // the mover waits
       return;
     case Msg::Left: return on_left(v.data, v.bytes);
     case Msg::Fp:
@@ -226,21 +220,10 @@ void Home::on_wanted(std::uint64_t page, bool shared) {
 }
 
 void Home::on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit) {
-  Pages p{};
-  if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
-  std::array<std::uint64_t, kPagesPerMessage> entries{};
-  std::size_t at = sizeof p + p.head.id * sizeof entries[0];
-  if (at > bytes) return;
-  std::memcpy(entries.data(), data + sizeof p, p.head.id * sizeof entries[0]);
-  for (unsigned i = 0; i < p.head.id; ++i) {
-    const std::uint64_t flag = entries[i] & kPageFlags;
-    const std::byte* const content = data + at;
-    if (flag == kPageData) {
-      if (bytes - at < kPageSize) return;
-      at += kPageSize;
-    }
-    install(page_down(entries[i]), flag, content);
-  }
+  for_each_page(data, bytes,
+                [this](std::uint64_t page, std::uint64_t flag, const std::byte* content, std::uint64_t) {
+                  install(page, flag, content);
+                });
   if (credit == 0) return;
   bulk_eaten_ += credit;
   if (bulk_eaten_ < kBulkWindow / 4) return;

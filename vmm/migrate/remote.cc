@@ -20,6 +20,7 @@
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/cpu.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
@@ -29,14 +30,6 @@ namespace hpcvmm::migrate {
 namespace {
 
 namespace local = wire::local;
-
-void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
-
-template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
-  if (bytes < sizeof out) return false;
-  std::memcpy(&out, data, sizeof out);
-  return true;
-}
 
 void say(const char* format, ...) {
   std::array<char, 512> text{};
@@ -175,6 +168,12 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       if (read_as(p, data, bytes)) on_protect(p);
       return;
     }
+    case Msg::Prepare: static_cast<void>(make_runner(head.id)); return;
+    case Msg::Prepared: {
+      const Head ack{Msg::Ack, 0, head.id};
+      send(Stream::Urgent, {{&ack, sizeof ack}});
+      return;
+    }
     case Msg::Run: return on_run(data, bytes);
     case Msg::Kick:
       if (Runner* const r = runner(head.id)) r->kick();
@@ -280,36 +279,41 @@ void Remote::began() {
   send(Stream::Urgent, {{&b, sizeof b}});
 }
 
+Runner* Remote::make_runner(std::uint32_t id) {
+  if (mm_ == nullptr) return nullptr;
+  if (Runner* const there = runner(id)) return there;
+  Result<std::unique_ptr<engine::Vcpu>> vcpu = Error::of(EAGAIN, "");
+  {
+    const mem::LockGuard guard(mm_->lock());
+    vcpu = mm_->engine().make_vcpu();
+  }
+  if (!vcpu) {
+    say("hpc-vmm remote: %s: errno %d\n", vcpu.error().op, vcpu.error().code);
+    ::_exit(1);
+  }
+  auto made = std::make_unique<Runner>(*this, id, *std::move(vcpu));
+  Runner* const r = made.get();
+  {
+    const mem::LockGuard guard(runners_lock_);
+    runners_[id] = std::move(made);
+  }
+  if (!r->start()) {
+    say("hpc-vmm remote: no thread for a vCPU\n");
+    ::_exit(1);
+  }
+  return r;
+}
+
 void Remote::on_run(const std::byte* data, std::size_t bytes) {
   Run run{};
-  if (!read_as(run, data, bytes) || mm_ == nullptr) return;
-  Runner* r = runner(run.head.id);
-  if (r == nullptr) {
-    Result<std::unique_ptr<engine::Vcpu>> vcpu = Error::of(EAGAIN, "");
-    {
-      const mem::LockGuard guard(mm_->lock());
-      vcpu = mm_->engine().make_vcpu();
-    }
-    if (!vcpu) {
-      say("hpc-vmm remote: %s: errno %d\n", vcpu.error().op, vcpu.error().code);
-      ::_exit(1);
-    }
-    auto made = std::make_unique<Runner>(*this, run.head.id, *std::move(vcpu));
-    r = made.get();
-    {
-      const mem::LockGuard guard(runners_lock_);
-      runners_[run.head.id] = std::move(made);
-    }
-    if (!running_ && !start_thread(worker_main, this, "hpc-vmm-worker")) {
-      say("hpc-vmm remote: no thread\n");
-      ::_exit(1);
-    }
-    running_ = true;
-    if (!r->start()) {
-      say("hpc-vmm remote: no thread for a vCPU\n");
-      ::_exit(1);
-    }
+  if (!read_as(run, data, bytes)) return;
+  Runner* const r = make_runner(run.head.id);
+  if (r == nullptr) return;
+  if (!running_ && !start_thread(worker_main, this, "hpc-vmm-worker")) {
+    say("hpc-vmm remote: no thread\n");
+    ::_exit(1);
   }
+  running_ = true;
   r->order(run, data + sizeof run, bytes - sizeof run);
 }
 

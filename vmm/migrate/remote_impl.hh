@@ -100,6 +100,7 @@ class Remote {
   void drain_range(std::uint64_t begin, std::uint64_t end);
   void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data);
   Runner* runner(std::uint32_t id);
+  Runner* make_runner(std::uint32_t id);
   std::map<std::uint64_t, Range>::iterator find(std::uint64_t page);
   void split(std::uint64_t at);
   void set_range(std::uint64_t begin, const Range& r);

@@ -12,19 +12,12 @@
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/remote_impl.hh"
 
 namespace hpcvmm::migrate {
 namespace {
-
-void* pointer(std::uint64_t at) { return reinterpret_cast<void*>(at); }  // NOLINT(performance-no-int-to-ptr)
-
-template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
-  if (bytes < sizeof out) return false;
-  std::memcpy(&out, data, sizeof out);
-  return true;
-}
 
 [[noreturn]] void give_up(const char* why) {
   host().say("hpc-vmm remote: %s\n", why);
@@ -180,21 +173,9 @@ void Remote::on_take(std::uint64_t page) {
 }
 
 void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
-  Pages p{};
-  if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
-  std::array<std::uint64_t, kPagesPerMessage> entries{};
-  std::size_t at = sizeof p + p.head.id * sizeof entries[0];
-  if (at > bytes) return;
-  std::memcpy(entries.data(), data + sizeof p, p.head.id * sizeof entries[0]);
-  for (unsigned i = 0; i < p.head.id; ++i) {
-    const std::uint64_t flag = entries[i] & kPageFlags;
-    const std::byte* const content = data + at;
-    if (flag == kPageData) {
-      if (bytes - at < kPageSize) return;
-      at += kPageSize;
-    }
-    install(page_down(entries[i]), flag, content, p.sequence, bulk);
-  }
+  for_each_page(data, bytes,
+                [this, bulk](std::uint64_t page, std::uint64_t flag, const std::byte* content,
+                             std::uint64_t sequence) { install(page, flag, content, sequence, bulk); });
   if (!bulk) return;
   bulk_eaten_ += bytes;
   if (bulk_eaten_ < kBulkWindow / 4) return;

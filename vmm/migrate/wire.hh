@@ -16,7 +16,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -24,6 +24,8 @@ enum class Msg : std::uint16_t {
   Maps,        // mappings to make, none of which exists yet
   Drop,        // forget a range (Ack)
   Protect,     // change rights (Ack)
+  Prepare,     // this vCPU will come: make it
+  Prepared,    // everything there is so far has been told (Ack)
   Run,         // run this vCPU from these registers; answered by Left
   Kick,        // make it leave the guest
   GetFp,       // answered by Fp
@@ -78,6 +80,7 @@ enum class PageKind : std::uint8_t {
 };
 
 struct MapEntry {
+  friend bool operator==(const MapEntry&, const MapEntry&) = default;
   std::uint64_t begin, end;
   std::uint32_t prot;
   PageKind kind;
