@@ -51,6 +51,8 @@ HPCVMM_CALL(clone);
 HPCVMM_CALL(clone3);
 HPCVMM_CALL(set_tid_address);
 HPCVMM_CALL(set_robust_list);
+HPCVMM_CALL(futex);
+HPCVMM_CALL(futex_new);
 HPCVMM_CALL(exit);
 HPCVMM_CALL(exit_group);
 HPCVMM_CALL(arch_prctl);

@@ -531,6 +531,21 @@ SysRet call_set_robust_list(const CallContext& c) {
   return rc;
 }
 
+SysRet call_futex(const CallContext& c) {
+  const std::uint64_t op = c.arg(1);
+  const std::uint64_t what = op & FUTEX_CMD_MASK;
+  const bool waits = what == FUTEX_WAIT || what == FUTEX_WAIT_BITSET;
+  if (!waits || (op & FUTEX_PRIVATE_FLAG) == 0) return pass(c);
+  const WaitAtHome guard(c.task);
+  return pass(c);
+}
+
+/// futex_wait(2) and futex_waitv(2).
+SysRet call_futex_new(const CallContext& c) {
+  const WaitAtHome guard(c.task);
+  return pass(c);
+}
+
 SysRet call_exit_group(const CallContext& c) {
   end_summary(c.task, c.as_int(0) & 0xff, 0);
   if (c.task.debug != nullptr) debug_end(c.task, c.as_int(0) & 0xff, 0);

@@ -76,6 +76,10 @@ constexpr Binding kBindings[] = {
     B(clone3, clone3),
     B(set_tid_address, set_tid_address),
     B(set_robust_list, set_robust_list),
+    B(futex, futex),
+    B(futex_time64, futex),
+    B(futex_wait, futex_new),
+    B(futex_waitv, futex_new),
     B(exit, exit),
     B(exit_group, exit_group),
     B(arch_prctl, arch_prctl),
@@ -144,14 +148,6 @@ SysRet run_call(const CallContext& c) {
   return pass(c);
 }
 
-sys::Args args_of(const GuestRegs& r, Abi abi) {
-  if (abi == Abi::X64) return {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
-  const auto low = [](std::uint64_t v) { return v & 0xffff'ffffU; };
-  return {low(r.rbx), low(r.rcx), low(r.rdx), low(r.rsi), low(r.rdi), low(r.rbp)};
-}
-
-constexpr std::uint64_t kCallBytes = 2;  // `syscall` and `int $0x80` alike
-
 }  // namespace
 
 void keep_registers(Task& t) {
@@ -167,7 +163,7 @@ void do_syscall(Task& t, Abi abi) {
   ++t.count.syscalls;
   GuestRegs& r = t.vcpu->regs();
   const auto nr = static_cast<std::uint32_t>(r.rax);
-  const sys::Args args = args_of(r, abi);
+  const sys::Args args = sys::call_args(r, abi);
   if (t.process->seccomp != nullptr && !seccomp_allows(t, abi, nr, args)) return;
   const sys::Row* row = sys::find_row(abi, nr);
   t_keep_registers = false;
@@ -182,11 +178,10 @@ void do_syscall(Task& t, Abi abi) {
   GuestRegs& after = t.vcpu->regs();
   if (result.is_restart()) {
     // Linux restarts by winding back to the call instruction; the number is still in rax.
-    after.rip -= kCallBytes;
+    after.rip -= sys::kCallBytes;
     return;
   }
-  after.rax = static_cast<std::uint64_t>(result.value());
-  if (abi == Abi::Ia32 && after.is_compat()) after.rax &= 0xffff'ffffU;
+  sys::set_result(after, abi, result);
 }
 
 }  // namespace hpcvmm::deputy

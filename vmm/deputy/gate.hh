@@ -15,11 +15,6 @@ namespace hpcvmm::deputy {
 sys::SysRet gate64(std::uint64_t nr, const sys::Args& args);
 sys::SysRet gate32(std::uint64_t nr, const sys::Args& args);
 
-/// For the host signal handler: where a thread interrupted at `rip` must continue so that the call is not
-/// (again) issued.  Returns `rip` when it is not in the gate, or behind the call instruction.  `rax` is the
-/// interrupted context's; it may be changed.  Async-signal-safe.
-std::uint64_t leave_gate(std::uint64_t rip, std::uint64_t& rax);
-
 /// A host call of the VMM's own: not interruptible by design, errno untouched.  Returns the raw kernel
 /// result.
 std::int64_t raw_call(long nr, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0,

@@ -15,9 +15,10 @@
 #include <csignal>
 
 #include "vmm/deputy/task.hh"
+#include "vmm/sys/call_gate.hh"
 
 extern "C" {
-// Labels of gate_asm.S.
+// Labels of call_gate_asm.S.
 // NOLINTBEGIN
 extern const char hpcvmm_gate64_begin[], hpcvmm_gate64_done[], hpcvmm_gate64_abort[];
 extern const char hpcvmm_gate32_begin[], hpcvmm_gate32_done[], hpcvmm_gate32_abort[];
@@ -32,12 +33,12 @@ constexpr std::uint64_t kNumber = 1000;  // of no call that is restarted
 TEST(LeaveGate, BeforeTheCallItDoesNotHappen) {
   for (std::uint64_t rip = word(hpcvmm_gate64_begin); rip < word(hpcvmm_gate64_done); ++rip) {
     std::uint64_t rax = kNumber;
-    EXPECT_EQ(leave_gate(rip, rax), word(hpcvmm_gate64_abort));
+    EXPECT_EQ(sys::leave_gate(rip, rax), word(hpcvmm_gate64_abort));
     EXPECT_EQ(rax, kNumber);
   }
   for (std::uint64_t rip = word(hpcvmm_gate32_begin); rip < word(hpcvmm_gate32_done); ++rip) {
     std::uint64_t rax = kNumber;
-    EXPECT_EQ(leave_gate(rip, rax), word(hpcvmm_gate32_abort));
+    EXPECT_EQ(sys::leave_gate(rip, rax), word(hpcvmm_gate32_abort));
     EXPECT_EQ(rax, kNumber);
   }
 }
@@ -54,7 +55,7 @@ TEST(LeaveGate, BehindTheCallItsResultStays) {
   for (const std::uint64_t rip : outside) {
     for (const std::uint64_t result : {std::uint64_t{0}, std::uint64_t{219}, word(-EINTR)}) {
       std::uint64_t rax = result;
-      EXPECT_EQ(leave_gate(rip, rax), rip);
+      EXPECT_EQ(sys::leave_gate(rip, rax), rip);
       EXPECT_EQ(rax, result);
     }
   }
@@ -62,10 +63,10 @@ TEST(LeaveGate, BehindTheCallItsResultStays) {
 
 TEST(LeaveGate, ACallHalfWaitedForEndsWithEintr) {
   std::uint64_t rax = 219;  // restart_syscall, x86-64
-  EXPECT_EQ(leave_gate(word(hpcvmm_gate64_done) - 2, rax), word(hpcvmm_gate64_done));
+  EXPECT_EQ(sys::leave_gate(word(hpcvmm_gate64_done) - 2, rax), word(hpcvmm_gate64_done));
   EXPECT_EQ(rax, word(-EINTR));
   rax = 0;  // restart_syscall, IA32
-  EXPECT_EQ(leave_gate(word(hpcvmm_gate32_done) - 2, rax), word(hpcvmm_gate32_done));
+  EXPECT_EQ(sys::leave_gate(word(hpcvmm_gate32_done) - 2, rax), word(hpcvmm_gate32_done));
   EXPECT_EQ(rax, word(-EINTR));
 }
 
@@ -74,7 +75,7 @@ void on_alarm(int, siginfo_t*, void* context) {
   if (find_self() == nullptr) return;
   auto rax = static_cast<std::uint64_t>(regs[REG_RAX]);
   const auto rip = static_cast<std::uint64_t>(regs[REG_RIP]);
-  const std::uint64_t next = leave_gate(rip, rax);
+  const std::uint64_t next = sys::leave_gate(rip, rax);
   regs[REG_RIP] = static_cast<greg_t>(next);
   regs[REG_RAX] = static_cast<greg_t>(rax);
   self().signal_recorded = 1;

@@ -24,6 +24,23 @@ class AtHome {
   const Task& task_;
 };
 
+/// While it lives, a thread may wait for a private futex here: wakers on another node are told to ask here
+/// too.
+class WaitAtHome {
+ public:
+  explicit WaitAtHome(const Task& t) : home_(home_of(t).joined() ? &home_of(t) : nullptr) {
+    if (home_ != nullptr) home_->wait_begins();
+  }
+  WaitAtHome(const WaitAtHome&) = delete;
+  WaitAtHome& operator=(const WaitAtHome&) = delete;
+  ~WaitAtHome() {
+    if (home_ != nullptr) home_->wait_ends();
+  }
+
+ private:
+  migrate::Home* const home_;
+};
+
 /// Tells vmm/migrate how this process hides descriptors and names its threads.  Once, at start.
 void set_migrate_hooks();
 

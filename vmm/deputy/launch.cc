@@ -264,6 +264,7 @@ void join_cluster(Start& s, Task& t) {
   const std::size_t slash = s.program.execfn.rfind('/');
   who.comm = s.program.execfn.substr(slash == std::string::npos ? 0 : slash + 1);
   who.same_process = s.executed;
+  if (o.trace_fd >= 0 || t.debug != nullptr || p.seccomp != nullptr) home_of(t).forbid_local_calls();
   std::string why;
   if (auto ok = home_of(t).start(*p.mm, who); !ok) {
     why = ok.error().code == ENOENT || ok.error().code == ECONNREFUSED || g_cluster_fd < 0

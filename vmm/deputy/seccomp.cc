@@ -14,6 +14,7 @@
 
 #include "vmm/deputy/bpf.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/mem/user_copy.hh"
 
@@ -218,6 +219,9 @@ bool seccomp_allows(Task& t, Abi abi, std::uint32_t nr, const sys::Args& args) {
 
 SysRet seccomp_set(const CallContext& c, std::uint64_t operation, std::uint64_t flags, std::uint64_t args) {
   const auto wide_flags = flags & 0xffff'ffffU;
+  // A filter sees every call, so every call has to come here.
+  const AtHome at_home(c.task);
+  home_of(c.task).forbid_local_calls();
   switch (operation & 0xffff'ffffU) {
     case SECCOMP_SET_MODE_STRICT:
       return wide_flags != 0 || args != 0 ? SysRet::fail(EINVAL) : install_strict(c);

@@ -17,6 +17,8 @@
 #include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/mobile.hh"
+#include "vmm/sys/call_gate.hh"
+#include "vmm/sys/passthrough.hh"
 
 namespace hpcvmm::deputy {
 namespace {
@@ -150,7 +152,7 @@ void on_host_signal(int signo, siginfo_t* info, void* context) {
     if (t_self == nullptr || t_self->vcpu == nullptr) return;
     t_self->vcpu->request_stop();
     auto result = static_cast<std::uint64_t>(gregs[REG_RAX]);
-    gregs[REG_RIP] = static_cast<greg_t>(leave_gate(rip, result));
+    gregs[REG_RIP] = static_cast<greg_t>(sys::leave_gate(rip, result));
     gregs[REG_RAX] = static_cast<greg_t>(result);
     return;
   }
@@ -184,7 +186,7 @@ void on_host_signal(int signo, siginfo_t* info, void* context) {
   std::memcpy(&uc->uc_sigmask, &all, sizeof all);
   if (t->vcpu != nullptr) t->vcpu->request_stop();
   auto rax = static_cast<std::uint64_t>(gregs[REG_RAX]);
-  gregs[REG_RIP] = static_cast<greg_t>(leave_gate(rip, rax));
+  gregs[REG_RIP] = static_cast<greg_t>(sys::leave_gate(rip, rax));
   gregs[REG_RAX] = static_cast<greg_t>(rax);
 }
 
@@ -270,6 +272,20 @@ bool block_all(Task& t, std::uint64_t& mask) {
   return true;
 }
 
+namespace {
+
+/// What Linux does at the end of a wait that a handler interrupts, for one that was on another node: its
+/// registers are still those of the call.  Source: handle_signal() in arch/x86/kernel/signal.c.
+void end_wait_elsewhere(Task& t, const SigAction& a) {
+  const auto wait = static_cast<migrate::MobileVcpu&>(*t.vcpu).interrupted_wait();
+  if (wait == migrate::Wait::None || (wait == migrate::Wait::Plain && (a.flags & SA_RESTART) != 0)) return;
+  GuestRegs& r = t.vcpu->regs();
+  r.rip += sys::kCallBytes;
+  sys::set_result(r, r.is_compat() ? Abi::Ia32 : Abi::X64, sys::SysRet::fail(EINTR));
+}
+
+}  // namespace
+
 void deliver_recorded(Task& t) {
   const siginfo_t info = t.recorded_info;
   const int signo = info.si_signo;
@@ -279,6 +295,7 @@ void deliver_recorded(Task& t) {
   t.signal_recorded = 0;
   const SigAction a = take_action(*t.process->signals, signo);
   if (a.handler > 1) {
+    end_wait_elsewhere(t, a);
     if (run_handler(t, info, a, mask, during)) return;
     siginfo_t segv{};
     segv.si_signo = SIGSEGV;

@@ -76,6 +76,36 @@ void Home::park() {
   while (stopping()) futex_wait(&stop_, 1);
 }
 
+// --- waiting here while the process is away
+//
+// A private futex's waiters and wakers must meet in one kernel.  The remote's threads wait and wake on their
+// node; a thread that waits here (its call was forwarded, or began before the move) is announced, and heard
+// of, before it looks at the futex word: whoever changes the word afterwards knows to wake here too.
+
+void Home::tell_waits_locked(bool answer) {
+  Waits w{};
+  w.head.id = answer ? ++waits_told_ : 0;
+  w.count = waits_;
+  send(Stream::Urgent, {{&w, sizeof w}});
+}
+
+void Home::wait_begins() {
+  const mem::LockGuard guard(waits_lock_);
+  if (++waits_ != 1 || !runs_away_.load(std::memory_order_seq_cst)) return;
+  tell_waits_locked(true);
+  for (;;) {
+    const std::uint32_t heard = waits_heard_.load();
+    if (heard == waits_told_ || !runs_away_.load(std::memory_order_seq_cst)) return;
+    die_if_lost();
+    futex_wait(&waits_heard_, heard, 20'000);
+  }
+}
+
+void Home::wait_ends() {
+  const mem::LockGuard guard(waits_lock_);
+  if (--waits_ == 0 && runs_away_.load(std::memory_order_seq_cst)) tell_waits_locked(false);
+}
+
 // --- mappings
 
 /// Where the file behind a mapping ends in it: pages behind that can only be faulted on.

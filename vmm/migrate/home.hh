@@ -72,6 +72,13 @@ class Home final : public mem::PagesAway {
   void hold_at_home();
   void let_go();
 
+  /// Around a host call in which a guest thread may wait for a private futex: the remote, which wakes waiters
+  /// of its own node itself, is told while there are others here.
+  void wait_begins();
+  void wait_ends();
+  /// From now on every call comes home (somebody watches them).
+  void forbid_local_calls() { local_calls_ = false; }
+
   /// True once an hpcd knows the process: from then on it may be moved at any time.
   [[nodiscard]] bool joined() const { return started_.load(); }
   /// True while every page is here and no move has begun.
@@ -172,6 +179,8 @@ class Home final : public mem::PagesAway {
   static std::uint64_t end_of_file(std::uint64_t begin, const mem::Vma& v);
   void describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const;
 
+  void tell_waits_locked(bool answer);
+
   MobileEngine& engine_;
   mem::Mm* mm_ = nullptr;
   Identity who_;
@@ -221,6 +230,12 @@ class Home final : public mem::PagesAway {
   wire::local::MoveFigures figures_{};
   std::uint64_t stopped_us_ = 0;  // the mover's: when this move began to stop the guest
   std::vector<MapEntry> told_;    // the mover's: the mappings that the remote has made
+
+  std::atomic<bool> local_calls_{true};
+  mem::Lock waits_lock_;          // what follows; taken with lock_, never the other way round
+  std::uint32_t waits_ = 0;       // threads in wait_begins() .. wait_ends()
+  std::uint32_t waits_told_ = 0;  // number of the last Waits
+  std::atomic<std::uint32_t> waits_heard_{0};
 
   mem::Lock lock_;  // what follows; the innermost of all locks
   Directory directory_;

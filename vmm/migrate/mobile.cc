@@ -39,6 +39,7 @@ engine::Exit MobileVcpu::run() {
     home_->park();
     parked_.store(false, std::memory_order_release);
   }
+  wait_ = Wait::None;
   home_->note_entry();
   const bool away = away_.load(std::memory_order_acquire);
   engine::Exit e = away ? run_away() : local_->run();
@@ -82,6 +83,8 @@ void MobileVcpu::wake() {
 void MobileVcpu::send_run() {
   Run run{};
   run.head.id = id_;
+  run.pid = pid_;
+  run.tid = tid_;
   run.regs = local_->regs();
   std::uint64_t tls[kTlsCount];
   Part tls_part{tls, 0};
@@ -118,6 +121,8 @@ engine::Exit MobileVcpu::run_away() {
   }
   mail_.store(0, std::memory_order_seq_cst);
   local_->regs() = left_.regs;
+  if ((left_.head.flags & kInWait) != 0) wait_ = Wait::Plain;
+  if ((left_.head.flags & kInTimedWait) != 0) wait_ = Wait::Timed;
   engine::Exit e;
   e.kind = static_cast<engine::ExitKind>(left_.kind);
   e.vector = left_.vector;

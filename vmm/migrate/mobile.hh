@@ -17,6 +17,9 @@ namespace hpcvmm::migrate {
 
 class Home;
 
+/// The call in which a thread waited on another node when it was interrupted.
+enum class Wait : std::uint8_t { None, Plain, Timed };
+
 class MobileVcpu final : public engine::Vcpu {
  public:
   MobileVcpu(Home& home, std::unique_ptr<engine::Vcpu> local, std::uint32_t id)
@@ -31,6 +34,8 @@ class MobileVcpu final : public engine::Vcpu {
   [[nodiscard]] std::uint64_t get_tls(unsigned index) const override { return local_->get_tls(index); }
 
   [[nodiscard]] std::uint32_t id() const { return id_; }
+  /// Since the last run(): rip is at a call that waited and would begin again.
+  [[nodiscard]] Wait interrupted_wait() const { return wait_; }
   engine::Vcpu& local() { return *local_; }
   std::unique_ptr<engine::Vcpu> release() { return std::move(local_); }
   void belong_to(Home& home) { home_ = &home; }
@@ -65,6 +70,7 @@ class MobileVcpu final : public engine::Vcpu {
   std::atomic<bool> parked_{false};
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
+  Wait wait_ = Wait::None;  // of the thread inside run()
   std::atomic<bool> tls_dirty_{false};
   std::atomic<bool> away_{false};
   mem::Lock fp_lock_;  // what follows, and away_'s changes

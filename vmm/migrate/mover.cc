@@ -71,6 +71,7 @@ void Home::inherit(Home& parent) {
   who_ = parent.who_;
   who_.same_process = false;
   who_.node = parent.wanted_.load();
+  local_calls_ = parent.local_calls_.load();
   parent.link_.close();
   parent.uffd_.close();
   for (int* fd : {&parent.poke_, &parent.pager_poke_}) {

@@ -2,8 +2,10 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include "vmm/migrate/bytes.hh"
@@ -89,6 +91,16 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       futex_wake(&acked_, 64);
       if (static_cast<Phase>(phase_.load()) == Phase::Ask) ring_bell(poke_);  // the mover waits
       return;
+    case Msg::Heard:
+      waits_heard_.store(head.id);
+      futex_wake(&waits_heard_);
+      return;
+    case Msg::Wake: {
+      Wake w{};
+      if (!read_as(w, v.data, v.bytes) || touches_zone(w.address, 4)) return;
+      futex_wake(pointer(w.address), static_cast<int>(std::min<std::uint32_t>(w.head.id, INT_MAX)));
+      return;
+    }
     case Msg::Left: return on_left(v.data, v.bytes);
     case Msg::Fp:
       if (MobileVcpu* const vcpu = find_vcpu(head.id))

@@ -184,7 +184,18 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       if (read_as(ask, data, bytes)) on_take(page_down(ask.address));
       return;
     }
-    case Msg::Mapped: mapped_ = true; return;
+    case Msg::Mapped:
+      mapped_ = true;
+      local_calls_ = (head.flags & kMayCallLocally) != 0;
+      return;
+    case Msg::Waits: {
+      Waits w{};
+      if (!read_as(w, data, bytes)) return;
+      waits_at_home_.store(w.count, std::memory_order_seq_cst);
+      const Head heard{Msg::Heard, 0, w.head.id};
+      if (w.head.id != 0) send(Stream::Urgent, {{&heard, sizeof heard}});
+      return;
+    }
     case Msg::Kept: {
       PageAsk kept{};
       if (!read_as(kept, data, bytes)) return;

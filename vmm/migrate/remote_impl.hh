@@ -31,19 +31,27 @@ class Runner {
   void order(const Run& run, const std::byte* extra, std::size_t bytes);
   void kick();
   void interrupted() { vcpu_->request_stop(); }
+  // For calls made here (local_calls.hh).
+  [[nodiscard]] int pid() const { return pid_; }
+  [[nodiscard]] int tid() const { return guest_tid_; }
+  [[nodiscard]] const volatile int& pending() const {
+    static_assert(sizeof kicked_ == sizeof(int) && std::atomic<int>::is_always_lock_free);
+    return reinterpret_cast<const volatile int&>(kicked_);
+  }
   engine::Vcpu& vcpu() { return *vcpu_; }
 
  private:
   static void* main(void* self);
   void loop();
   void run_guest();
-  void leave(const engine::Exit& e);
+  void leave(const engine::Exit& e, std::uint16_t flags);
 
   Remote& remote_;
   std::unique_ptr<engine::Vcpu> vcpu_;
   const std::uint32_t id_;
   std::atomic<std::uint32_t> orders_{0};  // 1: run
-  std::atomic<std::uint32_t> kicked_{0};
+  std::atomic<int> kicked_{0};
+  int pid_ = 0, guest_tid_ = 0;
   std::atomic<int> tid_{0};
 };
 
@@ -54,6 +62,8 @@ class Remote {
   mem::Mm& mm() { return *mm_; }
   bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
   void began();
+  [[nodiscard]] bool local_calls() const { return local_calls_; }
+  [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
   [[nodiscard]] std::uint64_t vdso_begin() const;
   [[nodiscard]] std::uint64_t vdso_end() const { return vdso_begin() + (vdso.range_end - vdso.range_begin); }
@@ -111,6 +121,8 @@ class Remote {
   std::unique_ptr<mem::Mm> mm_;
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
+  std::atomic<bool> local_calls_{false};
+  std::atomic<std::uint32_t> waits_at_home_{0};
   bool mapped_ = false;  // the mappings are there: the bulk stream, which may be ahead, is heard
   bool running_ =
       false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile

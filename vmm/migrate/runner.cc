@@ -12,8 +12,10 @@
 #include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
+#include "vmm/migrate/local_calls.hh"
 #include "vmm/migrate/remote_impl.hh"
 #include "vmm/migrate/step_out.hh"
+#include "vmm/sys/call_gate.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -25,7 +27,11 @@ constexpr int kForced[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
 void on_signal(int signo, siginfo_t* info, void* context) {
   auto* gregs = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   if (is_kick(signo, *info)) {
-    if (t_runner != nullptr) t_runner->interrupted();
+    if (t_runner == nullptr) return;
+    t_runner->interrupted();
+    auto result = static_cast<std::uint64_t>(gregs[REG_RAX]);
+    gregs[REG_RIP] = static_cast<greg_t>(sys::leave_gate(static_cast<std::uint64_t>(gregs[REG_RIP]), result));
+    gregs[REG_RAX] = static_cast<greg_t>(result);
     return;
   }
   if (signo == SIGSEGV || signo == SIGBUS) {
@@ -78,6 +84,8 @@ bool Runner::start() {
 
 void Runner::order(const Run& run, const std::byte* extra, std::size_t bytes) {
   vcpu_->regs() = run.regs;
+  pid_ = run.pid;
+  guest_tid_ = run.tid;
   if ((run.head.flags & kHasTls) != 0 && bytes >= kTlsCount * 8) {
     for (unsigned i = 0; i < kTlsCount; ++i) {
       std::uint64_t d = 0;
@@ -133,6 +141,17 @@ void Runner::run_guest() {
                                                        (e.error_code & kFetch) != 0);
       if (touch == mem::Touch::Retry) continue;
     }
+    const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
+    if (call && remote_.local_calls()) {
+      const Abi abi = e.kind == engine::ExitKind::Syscall64 ? Abi::X64 : Abi::Ia32;
+      const LocalCall done = call_here(vcpu_->regs(), abi, *this, remote_);
+      if (done == LocalCall::Done) continue;
+      if (done != LocalCall::Home) {
+        engine::Exit interrupted;
+        interrupted.kind = engine::ExitKind::Interrupted;
+        return leave(interrupted, done == LocalCall::InWait ? kInWait : kInTimedWait);
+      }
+    }
     if (e.kind == engine::ExitKind::Interrupted)
       e = step_out(*vcpu_, remote_.vdso_begin(), remote_.vdso_end());
     // Mappings are changing under us; if not, home has to judge.
@@ -140,12 +159,13 @@ void Runner::run_guest() {
       sleep_us(50);
       continue;
     }
-    return leave(e);
+    return leave(e, 0);
   }
 }
 
-void Runner::leave(const engine::Exit& e) {
+void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   Left l{};
+  l.head.flags = flags;
   l.head.id = id_;
   l.kind = static_cast<std::uint8_t>(e.kind);
   l.vector = e.vector;

@@ -36,6 +36,7 @@ enum class Msg : std::uint16_t {
   Pages,       // (both ways) pages; the receiver owns them from now on
   PushDone,    // (in both streams) every page of the stash has been sent
   Leave,       // no vCPU will run any more: send all pages
+  Waits,       // how many threads wait for private futexes at home; answered by Heard when id is not 0
   Credit,      // (both ways) so many bytes of bulk have been consumed
   // Remote to deputy.
   Ready = 64,
@@ -45,6 +46,8 @@ enum class Msg : std::uint16_t {
   Leaving,  // answer to Leave, before the first page
   Drained,  // (in both streams) every page has been sent
   Began,    // guest code runs
+  Heard,    // Waits has been taken note of
+  Wake,     // wake threads that wait at home
 };
 
 struct Head {
@@ -92,6 +95,20 @@ struct Maps {
 };
 inline constexpr std::uint32_t kMapsPerMessage = 1024;
 
+struct Waits {
+  Head head{Msg::Waits, 0, 0};  // id: number of this message, 0: no answer
+  std::uint32_t count = 0;
+  std::uint32_t reserved = 0;
+};
+
+struct Wake {
+  Head head{Msg::Wake, 0, 0};  // id: at most so many
+  std::uint64_t address = 0;
+};
+
+/// Flag of Mapped: calls that need nothing of home may be made on the remote's node.
+inline constexpr std::uint16_t kMayCallLocally = 1;
+
 struct Drop {
   Head head{Msg::Drop, 0, 0};  // id: acknowledgement; flags: kDropContent
   std::uint64_t begin = 0, end = 0;
@@ -108,11 +125,16 @@ struct Protect {
 
 /// Followed by kHasTls: kTlsCount descriptors; then kHasFp: `fp_bytes` of XSAVE area.
 struct Run {
-  Head head{Msg::Run, 0, 0};  // id: vCPU
+  Head head{Msg::Run, 0, 0};      // id: vCPU
+  std::int32_t pid = 0, tid = 0;  ///< of the guest's thread, as it knows them
   GuestRegs regs;
 };
 inline constexpr std::uint16_t kHasFp = 1;
 inline constexpr std::uint16_t kHasTls = 2;
+
+// With an exit of kind Interrupted: a call that waits was interrupted, rip is at it again.
+inline constexpr std::uint16_t kInWait = 4;
+inline constexpr std::uint16_t kInTimedWait = 8;
 
 /// Followed, with kHasFp, by the XSAVE area.
 struct Left {

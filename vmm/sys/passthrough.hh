@@ -1,10 +1,27 @@
 // Hands a guest's call to the host kernel after making sure that no address in it names the VMM.
 #pragma once
 
+#include "hpcvmm/base/cpu.hh"
 #include "vmm/sys/host_gate.hh"
 #include "vmm/sys/row.hh"
 
 namespace hpcvmm::sys {
+
+/// The six words of a call, from the registers at its exit.
+inline Args call_args(const GuestRegs& r, Abi abi) {
+  if (abi == Abi::X64) return {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
+  const auto low = [](std::uint64_t v) { return v & 0xffff'ffffU; };
+  return {low(r.rbx), low(r.rcx), low(r.rdx), low(r.rsi), low(r.rdi), low(r.rbp)};
+}
+
+/// Puts a call's result where the guest finds it.
+inline void set_result(GuestRegs& r, Abi abi, const SysRet& result) {
+  r.rax = static_cast<std::uint64_t>(result.value());
+  if (abi == Abi::Ia32 && r.is_compat()) r.rax &= 0xffff'ffffU;
+}
+
+/// Bytes of the instruction that makes a call: `syscall` and `int $0x80` alike.
+inline constexpr std::uint64_t kCallBytes = 2;
 
 /// Checks every address and descriptor of the call, copies nested ones in (so that another guest thread
 /// cannot change them after the check), and issues it: x86-64 calls as they are, IA32 calls as their 64-bit

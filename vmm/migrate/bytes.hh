@@ -1,0 +1,53 @@
+// Messages of wire.hh as bytes: reading what has come, checked against its length.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "vmm/migrate/wire.hh"
+
+namespace hpcvmm::migrate {
+
+inline void* pointer(std::uint64_t at) {
+  return reinterpret_cast<void*>(at);  // NOLINT(performance-no-int-to-ptr): guest address == host address
+}
+
+/// The first sizeof(T) bytes; false: there are fewer.
+template <class T> bool read_as(T& out, const std::byte* data, std::size_t bytes) {
+  if (bytes < sizeof out) return false;
+  std::memcpy(&out, data, sizeof out);
+  return true;
+}
+
+/// Cuts `from` to what fits, with the final 0.
+inline void copy_text(char* to, std::size_t room, const std::string& from) {
+  const std::size_t n = std::min(room - 1, from.size());
+  std::memcpy(to, from.data(), n);
+  to[n] = 0;
+}
+
+/// Calls take(page, flag, content, sequence) for every entry of a Pages message, as far as it is whole;
+/// `content` means something with kPageData only.
+template <class Take> void for_each_page(const std::byte* data, std::size_t bytes, Take take) {
+  Pages p{};
+  if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
+  std::array<std::uint64_t, kPagesPerMessage> entries{};
+  std::size_t at = sizeof p + p.head.id * sizeof entries[0];
+  if (at > bytes) return;
+  std::memcpy(entries.data(), data + sizeof p, p.head.id * sizeof entries[0]);
+  for (unsigned i = 0; i < p.head.id; ++i) {
+    const std::uint64_t flag = entries[i] & kPageFlags;
+    const std::byte* const content = data + at;
+    if (flag == kPageData) {
+      if (bytes - at < kPageSize) return;
+      at += kPageSize;
+    }
+    take(page_down(entries[i]), flag, content, p.sequence);
+  }
+}
+
+}  // namespace hpcvmm::migrate

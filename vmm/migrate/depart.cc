@@ -1,0 +1,342 @@
+// Going out: the remote gets ready, the guest stops, its pages go into the stash and from there to the
+// remote.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "vmm/mem/host_maps.hh"
+#include "vmm/migrate/bytes.hh"
+#include "vmm/migrate/cpu.hh"
+#include "vmm/migrate/home.hh"
+#include "vmm/migrate/host.hh"
+#include "vmm/migrate/mobile.hh"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+namespace hpcvmm::migrate {
+namespace {
+
+namespace local = wire::local;
+
+constexpr std::uint64_t kOpenLimitMs = 10'000;
+// Stashes lie in the zone above the arena.
+constexpr std::uint64_t kStashBegin = kArenaEnd;
+constexpr std::uint64_t kStashEnd = kZoneEnd;
+
+}  // namespace
+
+int Home::open_channel(std::uint32_t node, std::string& why) {
+  channel_ = next_channel_;
+  next_channel_ = next_channel_ % 65535 + 1;
+  lost_ = 0;
+  opened_ = ready_ = 1;
+  acked_ = next_ack_;
+  drained_ = 0;
+  left_stack_ = 0;
+  began_us_ = 0;
+  bulk_sent_ = bulk_credited_ = 0;
+  bulk_eaten_ = 0;
+  local::Open o{};
+  o.channel = channel_;
+  o.node = node;
+  o.epoch = ++epoch_;
+  o.engine = engine_.kind() == engine::Kind::Kvm ? local::EngineKind::Kvm : local::EngineKind::Direct;
+  o.ia32 = who_.ia32 ? 1 : 0;
+  copy_text(o.comm, sizeof o.comm, who_.comm);
+  link_.send_control(&o, sizeof o);
+  if (!wait_for(opened_, 1, kOpenLimitMs)) {
+    why = lost_.load() != 0 ? lost_why_ : "node " + std::to_string(node) + " does not answer";
+    return ETIMEDOUT;
+  }
+  if (opened_.load() != 2 || !pager_runs_) {
+    why = opened_.load() != 2 ? refused_why_ : "no thread for page faults";
+    return refused_ != 0 ? refused_ : EAGAIN;
+  }
+  Init i{};
+  i.engine = static_cast<std::uint8_t>(engine_.kind());
+  i.ia32 = who_.ia32 ? 1 : 0;
+  fp_bytes_ = FpState::kMaxBytes;
+  i.fp_bytes = fp_bytes_;
+  i.vdso_table = who_.vdso_table;
+  read_cpu_features(i.cpu_features);
+  send(Stream::Urgent, {{&i, sizeof i}});
+  if (!wait_for(ready_, 1, kOpenLimitMs)) {
+    why = lost_.load() != 0 ? lost_why_ : "node " + std::to_string(node) + " does not answer";
+    return ETIMEDOUT;
+  }
+  if (ready_.load() == 2) return 0;
+  why = refused_why_;
+  return refused_ != 0 ? refused_ : EAGAIN;
+}
+
+/// Everything that can be done while it still runs here: the remote gets ready.
+int Home::ask(std::uint32_t node, std::string& why) {
+  set_phase(Phase::Ask);
+  open_pagemap();
+  if (auto ok = uffd_.open(-1); !ok) {
+    why = std::string("cannot watch its memory (") + ok.error().op + "): give it access to /dev/userfaultfd";
+    return EPERM;
+  }
+  if (const int rc = open_channel(node, why)) return rc;
+  return prepare_remote(why);
+}
+
+int Home::prepare_remote(std::string& why) {
+  Head prepared{Msg::Prepared};
+  {
+    const mem::LockGuard guard(mm_->lock());
+    told_ = describe_all_locked();
+    send_maps(told_);
+    for (const MobileVcpu* v : engine_.vcpus()) {
+      const Head prepare{Msg::Prepare, 0, v->id()};
+      send(Stream::Urgent, {{&prepare, sizeof prepare}});
+    }
+    prepared.id = ++next_ack_;
+  }
+  send(Stream::Urgent, {{&prepared, sizeof prepared}});
+  if (wait_for(acked_, prepared.id - 1, kOpenLimitMs)) return 0;
+  why = lost_.load() != 0 ? lost_why_ : "the other node does not answer";
+  return ETIMEDOUT;
+}
+
+int Home::depart(std::uint32_t node, std::string& why) {
+  stopped_us_ = now_us();
+  stop_all();
+  const bool quiet = wait_until_quiet();
+  const mem::LockGuard guard(mm_->lock());
+  if (hold_.load() != 0) {
+    why = "it is forking";
+    return EAGAIN;
+  }
+  if (const char* const c = cannot_move_locked()) {
+    why = c;
+    return EPERM;
+  }
+  set_phase(Phase::Switch);
+  if (const int rc = leave_locked(quiet, why)) return rc;
+  where_ = node;
+  set_phase(Phase::Fill);
+  return 0;
+}
+
+void Home::undo_ask() {
+  if (channel_ != 0) close_channel();
+  close_uffd_ = 1;
+  ring_bell(pager_poke_);
+  if (!pager_runs_) uffd_.close();
+  while (pager_runs_ && close_uffd_.load() != 0) futex_wait(&close_uffd_, 1);
+  set_phase(Phase::Home);
+}
+
+int Home::go_out(std::uint32_t node, std::string& why) {
+  {
+    const mem::LockGuard guard(mm_->lock());
+    if (const char* const c = cannot_move_locked()) {
+      why = c;
+      return EPERM;
+    }
+  }
+  int rc = ask(node, why);
+  if (rc == 0) rc = depart(node, why);
+  release_all();
+  if (rc != 0) {
+    undo_ask();
+    return rc;
+  }
+  ++migrations_;
+  push_stash();
+  const std::uint64_t began = began_us_.load();
+  figures_.downtime_us = (began > stopped_us_ ? began : now_us()) - stopped_us_;
+  set_phase(Phase::Away);
+  return 0;
+}
+
+// --- the stash
+
+std::uint64_t Home::stash_address(std::uint64_t begin, std::uint64_t bytes) {
+  // The same place within a page-table page lets the kernel move whole table pages.
+  const std::uint64_t unit = std::uint64_t{1} << (bytes >= (std::uint64_t{64} << 20) ? 30 : 21);
+  std::uint64_t at = (stash_cursor_ + unit - 1) / unit * unit + begin % unit;
+  if (at < stash_cursor_) at += unit;
+  stash_cursor_ = at + bytes;
+  return stash_cursor_ <= kStashEnd ? at : 0;
+}
+
+/// Moves the pages of [begin, end) into the stash; the mapping stays, empty and watched.
+///
+/// The kernel moves whole table pages only of mappings that nobody watches (move_normal_pmd() in mm/mremap.c,
+/// since Linux 6.15): 30 us against 2.2 ms a GiB.  But between the move and the watching a touch would read
+/// zeros, so it is done in that order only while nobody can touch anything (`quiet`).
+bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, bool quiet) {
+  if (!quiet && !uffd_.watch(begin, end)) return false;
+  const std::uint64_t to = stash_address(begin, end - begin);
+  if (to == 0) return false;
+  void* const moved = ::mremap(pointer(begin), end - begin, end - begin,
+                               MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, pointer(to));
+  if (moved == MAP_FAILED) return false;
+  if ((prot & PROT_READ) == 0) ::mprotect(moved, end - begin, PROT_READ);
+  directory_.add_stash(begin, end, to);
+  return !quiet || uffd_.watch(begin, end);
+}
+
+/// The host may have more mappings in a range than the guest made (madvise, mlock), and mremap must see them
+/// one by one: since Linux 6.17 it moves several at once, but stops in the middle when userfaultfd watches
+/// them.
+bool Home::stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins, bool quiet) {
+  std::uint64_t at = e.begin;
+  for (auto it = std::upper_bound(host_begins.begin(), host_begins.end(), e.begin);
+       it != host_begins.end() && *it < e.end; ++it) {
+    if (!stash_one(at, *it, e.prot, quiet)) return false;
+    at = *it;
+  }
+  return stash_one(at, e.end, e.prot, quiet);
+}
+
+bool Home::set_aside(const std::vector<MapEntry>& entries, bool quiet) {
+  const std::vector<std::uint64_t> host_begins = mem::host_mapping_begins();
+  for (const MapEntry& e : entries)
+    if (e.kind == PageKind::Held && !stash_pieces(e, host_begins, quiet)) return false;
+  return true;
+}
+
+void Home::unstash() {
+  for (const Directory::Stash& s : directory_.stashes())
+    ::mremap(pointer(s.copy), s.end - s.begin, s.end - s.begin, MREMAP_MAYMOVE | MREMAP_FIXED,
+             pointer(s.begin));
+  directory_.clear();
+}
+
+/// What the remote has to have, as the mappings are now.
+std::vector<MapEntry> Home::describe_all_locked() const {
+  std::vector<MapEntry> entries;
+  std::vector<std::uint64_t> stacks;
+  for (const auto& [begin, v] : mm_->vmas_locked())
+    if (v.grows_down) stacks.push_back(begin);
+  for (const std::uint64_t begin : stacks) mm_->refresh_stack_locked(begin);
+  for (const auto& [begin, v] : mm_->vmas_locked()) describe(begin, v, entries);
+  return entries;
+}
+
+/// The remote has made told_; now it is this.
+void Home::send_changes_locked(std::vector<MapEntry> now) {
+  const auto before = [](const MapEntry& a, const MapEntry& b) { return a.begin < b.begin; };
+  const auto in = [&](const std::vector<MapEntry>& list, const MapEntry& e) {
+    const auto it = std::lower_bound(list.begin(), list.end(), e, before);
+    return it != list.end() && *it == e;
+  };
+  for (const MapEntry& e : told_) {
+    if (in(now, e)) continue;
+    Drop d{};
+    d.head.id = ++next_ack_;
+    d.begin = e.begin;
+    d.end = e.end;
+    send(Stream::Urgent, {{&d, sizeof d}});
+  }
+  std::erase_if(now, [&](const MapEntry& e) { return in(told_, e); });
+  send_maps(now);
+}
+
+/// Everything between the last instruction here and the first there: what has changed since the remote was
+/// told goes out, and the pages into the stash.
+int Home::leave_locked(bool quiet, std::string& why) {
+  stash_cursor_ = kStashBegin;
+  directory_.clear();
+  void_.clear();
+  const std::vector<std::pair<std::uint64_t, mem::Vma>> all(mm_->vmas_locked().begin(),
+                                                            mm_->vmas_locked().end());
+  for (const auto& [begin, v] : all)
+    if (takes_along(v)) make_anonymous(begin, v.end, v.prot, end_of_file(begin, v));
+  const std::vector<MapEntry> entries = describe_all_locked();
+  const mem::LockGuard waits(waits_lock_);
+  const mem::LockGuard guard(lock_);
+  if (!set_aside(entries, quiet)) {
+    why = "its memory cannot be set aside";
+    unstash();
+    return ENOMEM;
+  }
+  send_changes_locked(entries);
+  const Head mapped{Msg::Mapped, local_calls_.load() ? kMayCallLocally : std::uint16_t{0}, 0};
+  send(Stream::Urgent, {{&mapped, sizeof mapped}});
+  for (MobileVcpu* v : engine_.vcpus()) v->depart();
+  mm_->set_away_locked(this);
+  runs_away_.store(true, std::memory_order_seq_cst);
+  tell_waits_locked(false);
+  return 0;
+}
+
+void Home::push_stash() {
+  for (std::size_t i = 0;; ++i) {
+    {
+      const mem::LockGuard guard(lock_);
+      if (i >= directory_.stashes().size()) break;
+    }
+    push_range(directory_.stashes()[i]);
+  }
+  // Said in both streams: pages handed over on demand travel in the urgent one.
+  const Head done{Msg::PushDone};
+  send(Stream::Bulk, {{&done, sizeof done}});
+  const mem::LockGuard guard(lock_);
+  send(Stream::Urgent, {{&done, sizeof done}});
+  for (const Directory::Stash& s : directory_.stashes()) ::munmap(pointer(s.copy), s.end - s.begin);
+  directory_.clear_stashes();
+}
+
+void Home::push_range(Directory::Stash& s) {
+  constexpr std::size_t kStep = 512;
+  std::array<std::uint8_t, kStep> present{};
+  std::array<std::uint64_t, kPagesPerMessage> entries{};
+  std::array<const std::byte*, kPagesPerMessage> data{};
+  unsigned count = 0;
+  unsigned with_data = 0;
+  const auto flush = [&] {
+    if (count != 0) push_pages(entries.data(), count, data.data(), with_data);
+    count = with_data = 0;
+  };
+  for (std::uint64_t at = s.begin; at < s.end; at += kStep * kPageSize) {
+    const std::size_t n = std::min<std::uint64_t>(kStep, (s.end - at) / kPageSize);
+    pages_present(s.copy + (at - s.begin), std::span(present).first(n));
+    for (std::size_t i = 0; i < n; ++i) {
+      if (present[i] == 0) continue;
+      const std::uint64_t page = at + i * kPageSize;
+      {
+        const mem::LockGuard guard(lock_);
+        if (directory_.where(page) != Whereabouts::Stash) continue;
+        directory_.give(page);
+        // A page that is dropped from here on must not be newer than the Drop.
+        if (count == 0) push_sequence_ = sequence_;
+      }
+      const auto* const content = static_cast<const std::byte*>(pointer(s.copy + (page - s.begin)));
+      const bool zero = is_zero_page(content);
+      entries[count] = page | (zero ? kPageZero : kPageData);
+      if (!zero) data[with_data++] = content;
+      ++(zero ? figures_.pages_zero : figures_.pages_pushed);
+      if (++count == kPagesPerMessage) flush();
+    }
+  }
+  flush();
+}
+
+void Home::push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
+                      unsigned with_data) {
+  Pages p{};
+  p.head.id = count;
+  p.sequence = push_sequence_;
+  const std::size_t bytes = sizeof p + count * sizeof *entries + with_data * kPageSize;
+  for (;;) {
+    const std::uint32_t news = credit_news_.load();
+    if (bulk_sent_.load() + bytes <= bulk_credited_.load() + kBulkWindow) break;
+    if (!hear(0) || lost_.load() != 0)
+      die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
+    futex_wait(&credit_news_, news, 50'000);
+  }
+  bulk_sent_.fetch_add(bytes);
+  figures_.bytes += bytes;
+  link_.send_pages(channel_, {&p, sizeof p}, {entries, count * sizeof *entries}, data, with_data);
+}
+
+}  // namespace hpcvmm::migrate

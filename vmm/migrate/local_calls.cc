@@ -1,0 +1,136 @@
+#include "vmm/migrate/local_calls.hh"
+
+#include <linux/futex.h>
+
+#include <cerrno>
+#include <climits>
+#include <ctime>
+
+#include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/remote_impl.hh"
+#include "vmm/sys/call.hh"
+#include "vmm/sys/call_gate.hh"
+#include "vmm/sys/passthrough.hh"
+
+namespace hpcvmm::migrate {
+namespace {
+
+using sys::Call;
+using sys::SysRet;
+
+thread_local const Runner* t_caller = nullptr;
+
+SysRet here(const sys::Row& row, Abi abi, const sys::Args& args, const Runner& runner) {
+  static constexpr sys::HostGate kGate{
+      .call64 = [](std::uint64_t nr,
+                   const sys::Args& a) { return sys::gated_call64(nr, a, t_caller->pending()); },
+      .call32 = [](std::uint64_t nr,
+                   const sys::Args& a) { return sys::gated_call32(nr, a, t_caller->pending()); },
+      .copy_in = mem::copy_in,
+      .copy_out = mem::copy_out,
+  };
+  t_caller = &runner;
+  return sys::pass_through(row, abi, args, kGate);
+}
+
+/// Clocks of the node, not of the process or one of its threads.
+bool is_node_clock(std::uint64_t id) {
+  switch (static_cast<std::uint32_t>(id)) {
+    case CLOCK_REALTIME:
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_REALTIME_COARSE:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_BOOTTIME:
+    case CLOCK_TAI: return true;
+    default: return false;
+  }
+}
+
+LocalCall done(GuestRegs& regs, Abi abi, const SysRet& result) {
+  if (result.is_restart()) return LocalCall::Home;  // kicked before it began: home will see to it
+  sys::set_result(regs, abi, result);
+  return LocalCall::Done;
+}
+
+bool is_interrupted(const SysRet& r) { return r.is_restart() || (r.is_error() && r.value() == -EINTR); }
+
+LocalCall wait(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& regs, const Runner& runner) {
+  const SysRet result = here(row, abi, args, runner);
+  if (!is_interrupted(result)) return done(regs, abi, result);
+  regs.rip -= sys::kCallBytes;
+  return args[3] != 0 ? LocalCall::InTimedWait : LocalCall::InWait;
+}
+
+void wake_at_home(Remote& remote, std::uint64_t address, std::uint32_t count) {
+  const Wake w{{Msg::Wake, 0, count}, address};
+  remote.send(Stream::Urgent, {{&w, sizeof w}});
+}
+
+LocalCall wake(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& regs, const Runner& runner,
+               Remote& remote) {
+  const SysRet result = here(row, abi, args, runner);
+  if (result.is_error() || result.is_restart() || !remote.waits_at_home()) return done(regs, abi, result);
+  if (result.value() == 0) return LocalCall::Home;
+  const auto wanted = static_cast<std::uint32_t>(args[2]);
+  const auto woken = static_cast<std::uint32_t>(result.value());
+  if (woken < wanted) wake_at_home(remote, args[0], wanted - woken);
+  return done(regs, abi, result);
+}
+
+/// Operations on two futexes.  Waiters at home are all woken: a futex's waiter looks again at what it waits
+/// for.
+LocalCall wake_two(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& regs, const Runner& runner,
+                   Remote& remote) {
+  const SysRet result = here(row, abi, args, runner);
+  if (!result.is_error() && !result.is_restart() && remote.waits_at_home()) {
+    wake_at_home(remote, args[0], INT_MAX);
+    wake_at_home(remote, args[4], INT_MAX);
+  }
+  return done(regs, abi, result);
+}
+
+LocalCall futex(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& regs, const Runner& runner,
+                Remote& remote) {
+  const auto op = static_cast<std::uint32_t>(args[1]);
+  if ((op & FUTEX_PRIVATE_FLAG) == 0) return LocalCall::Home;
+  switch (op & static_cast<std::uint32_t>(FUTEX_CMD_MASK)) {
+    case FUTEX_WAIT:
+      if (args[3] != 0) return LocalCall::Home;
+      return wait(row, abi, args, regs, runner);
+    case FUTEX_WAIT_BITSET: return wait(row, abi, args, regs, runner);
+    case FUTEX_WAKE:
+    case FUTEX_WAKE_BITSET: return wake(row, abi, args, regs, runner, remote);
+    case FUTEX_REQUEUE:
+    case FUTEX_CMP_REQUEUE:
+    case FUTEX_WAKE_OP: return wake_two(row, abi, args, regs, runner, remote);
+    default: return LocalCall::Home;
+  }
+}
+
+}  // namespace
+
+LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote) {
+  const sys::Row* const row = sys::find_row(abi, static_cast<std::uint32_t>(regs.rax));
+  if (row == nullptr) return LocalCall::Home;
+  const sys::Args args = sys::call_args(regs, abi);
+  switch (row->call) {
+    case Call::getpid: return done(regs, abi, SysRet::raw(runner.pid()));
+    case Call::gettid: return done(regs, abi, SysRet::raw(runner.tid()));
+    case Call::clock_gettime:
+    case Call::clock_gettime64:
+    case Call::clock_getres:
+    case Call::clock_getres_time64:
+      if (!is_node_clock(args[0])) return LocalCall::Home;
+      [[fallthrough]];
+    case Call::sched_yield:
+    case Call::time:
+    case Call::gettimeofday:
+    case Call::getcpu: return done(regs, abi, here(*row, abi, args, runner));
+    case Call::futex:
+    case Call::futex_time64: return futex(*row, abi, args, regs, runner, remote);
+    default: return LocalCall::Home;
+  }
+}
+
+}  // namespace hpcvmm::migrate
