@@ -164,6 +164,7 @@ void start_move(Process& p, Node node) {
   Move m;
   m.request = ++request;
   m.node = node;
+  m.mode = static_cast<Mode>(request % 3);  // each mode in turn
   p.moving = true;
   say_to(p, m);
 }

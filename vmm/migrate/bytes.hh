@@ -31,7 +31,7 @@ inline void copy_text(char* to, std::size_t room, const std::string& from) {
 }
 
 /// Calls take(page, flag, content, sequence) for every entry of a Pages message, as far as it is whole;
-/// `content` means something with kPageData only.
+/// `content` means something for flags that carry data.
 template <class Take> void for_each_page(const std::byte* data, std::size_t bytes, Take take) {
   Pages p{};
   if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
@@ -42,7 +42,7 @@ template <class Take> void for_each_page(const std::byte* data, std::size_t byte
   for (unsigned i = 0; i < p.head.id; ++i) {
     const std::uint64_t flag = entries[i] & kPageFlags;
     const std::byte* const content = data + at;
-    if (flag == kPageData) {
+    if (carries_data(flag)) {
       if (bytes - at < kPageSize) return;
       at += kPageSize;
     }

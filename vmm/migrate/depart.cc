@@ -63,6 +63,8 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
   fp_bytes_ = FpState::kMaxBytes;
   i.fp_bytes = fp_bytes_;
   i.vdso_table = who_.vdso_table;
+  i.host_vdso_begin = who_.host_vdso_begin;
+  i.host_vdso_end = who_.host_vdso_end;
   read_cpu_features(i.cpu_features);
   send(Stream::Urgent, {{&i, sizeof i}});
   if (!wait_for(ready_, 1, kOpenLimitMs)) {
@@ -75,7 +77,7 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
 }
 
 /// Everything that can be done while it still runs here: the remote gets ready.
-int Home::ask(std::uint32_t node, std::string& why) {
+int Home::ask(std::uint32_t node, local::Mode mode, std::string& why) {
   set_phase(Phase::Ask);
   open_pagemap();
   if (auto ok = uffd_.open(-1); !ok) {
@@ -83,11 +85,11 @@ int Home::ask(std::uint32_t node, std::string& why) {
     return EPERM;
   }
   if (const int rc = open_channel(node, why)) return rc;
-  return prepare_remote(why);
+  if (const int rc = prepare_remote(why)) return rc;
+  return warm_up(mode, why);
 }
 
 int Home::prepare_remote(std::string& why) {
-  Head prepared{Msg::Prepared};
   {
     const mem::LockGuard guard(mm_->lock());
     told_ = describe_all_locked();
@@ -96,9 +98,18 @@ int Home::prepare_remote(std::string& why) {
       const Head prepare{Msg::Prepare, 0, v->id()};
       send(Stream::Urgent, {{&prepare, sizeof prepare}});
     }
+  }
+  return wait_prepared(Stream::Urgent, why);
+}
+
+/// Waits until the remote has taken everything that was sent in this stream.
+int Home::wait_prepared(Stream stream, std::string& why) {
+  Head prepared{Msg::Prepared};
+  {
+    const mem::LockGuard guard(mm_->lock());
     prepared.id = ++next_ack_;
   }
-  send(Stream::Urgent, {{&prepared, sizeof prepared}});
+  send(stream, {{&prepared, sizeof prepared}});
   if (wait_for(acked_, prepared.id - 1, kOpenLimitMs)) return 0;
   why = lost_.load() != 0 ? lost_why_ : "the other node does not answer";
   return ETIMEDOUT;
@@ -133,7 +144,7 @@ void Home::undo_ask() {
   set_phase(Phase::Home);
 }
 
-int Home::go_out(std::uint32_t node, std::string& why) {
+int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   {
     const mem::LockGuard guard(mm_->lock());
     if (const char* const c = cannot_move_locked()) {
@@ -141,15 +152,17 @@ int Home::go_out(std::uint32_t node, std::string& why) {
       return EPERM;
     }
   }
-  int rc = ask(node, why);
+  int rc = ask(node, mode, why);
   if (rc == 0) rc = depart(node, why);
+  if (rc == 0 && mode == local::Mode::Precopy) push_stash();
   release_all();
+  written_.close();
   if (rc != 0) {
     undo_ask();
     return rc;
   }
   ++migrations_;
-  push_stash();
+  if (mode != local::Mode::Precopy) push_stash();
   const std::uint64_t began = began_us_.load();
   figures_.downtime_us = (began > stopped_us_ ? began : now_us()) - stopped_us_;
   set_phase(Phase::Away);
@@ -173,7 +186,11 @@ std::uint64_t Home::stash_address(std::uint64_t begin, std::uint64_t bytes) {
 /// since Linux 6.15): 30 us against 2.2 ms a GiB.  But between the move and the watching a touch would read
 /// zeros, so it is done in that order only while nobody can touch anything (`quiet`).
 bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, bool quiet) {
-  if (!quiet && !uffd_.watch(begin, end)) return false;
+  const auto watch = [&] {
+    if (written_.is_open()) written_.untrack(begin, end);
+    return static_cast<bool>(uffd_.watch(begin, end));
+  };
+  if (!quiet && !watch()) return false;
   const std::uint64_t to = stash_address(begin, end - begin);
   if (to == 0) return false;
   void* const moved = ::mremap(pointer(begin), end - begin, end - begin,
@@ -181,7 +198,7 @@ bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot,
   if (moved == MAP_FAILED) return false;
   if ((prot & PROT_READ) == 0) ::mprotect(moved, end - begin, PROT_READ);
   directory_.add_stash(begin, end, to);
-  return !quiet || uffd_.watch(begin, end);
+  return !quiet || watch();
 }
 
 /// The host may have more mappings in a range than the guest made (madvise, mlock), and mremap must see them
@@ -251,6 +268,7 @@ int Home::leave_locked(bool quiet, std::string& why) {
                                                             mm_->vmas_locked().end());
   for (const auto& [begin, v] : all)
     if (takes_along(v)) make_anonymous(begin, v.end, v.prot, end_of_file(begin, v));
+  written_since(false);
   const std::vector<MapEntry> entries = describe_all_locked();
   const mem::LockGuard waits(waits_lock_);
   const mem::LockGuard guard(lock_);
@@ -294,7 +312,8 @@ void Home::push_range(Directory::Stash& s) {
   unsigned count = 0;
   unsigned with_data = 0;
   const auto flush = [&] {
-    if (count != 0) push_pages(entries.data(), count, data.data(), with_data);
+    if (count != 0 && !push_pages(entries.data(), count, data.data(), with_data))
+      die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
     count = with_data = 0;
   };
   for (std::uint64_t at = s.begin; at < s.end; at += kStep * kPageSize) {
@@ -311,17 +330,22 @@ void Home::push_range(Directory::Stash& s) {
         if (count == 0) push_sequence_ = sequence_;
       }
       const auto* const content = static_cast<const std::byte*>(pointer(s.copy + (page - s.begin)));
-      const bool zero = is_zero_page(content);
-      entries[count] = page | (zero ? kPageZero : kPageData);
-      if (!zero) data[with_data++] = content;
-      ++(zero ? figures_.pages_zero : figures_.pages_pushed);
+      if (warm_.has(page)) {
+        entries[count] = page | kPageSame;
+        ++figures_.pages_known;
+      } else {
+        const bool zero = is_zero_page(content);
+        entries[count] = page | (zero ? kPageZero : kPageData);
+        if (!zero) data[with_data++] = content;
+        ++(zero ? figures_.pages_zero : figures_.pages_pushed);
+      }
       if (++count == kPagesPerMessage) flush();
     }
   }
   flush();
 }
 
-void Home::push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
+bool Home::push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
                       unsigned with_data) {
   Pages p{};
   p.head.id = count;
@@ -330,13 +354,12 @@ void Home::push_pages(const std::uint64_t* entries, unsigned count, const std::b
   for (;;) {
     const std::uint32_t news = credit_news_.load();
     if (bulk_sent_.load() + bytes <= bulk_credited_.load() + kBulkWindow) break;
-    if (!hear(0) || lost_.load() != 0)
-      die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
+    if (!hear(0) || lost_.load() != 0) return false;
     futex_wait(&credit_news_, news, 50'000);
   }
   bulk_sent_.fetch_add(bytes);
   figures_.bytes += bytes;
-  link_.send_pages(channel_, {&p, sizeof p}, {entries, count * sizeof *entries}, data, with_data);
+  return link_.send_pages(channel_, {&p, sizeof p}, {entries, count * sizeof *entries}, data, with_data);
 }
 
 }  // namespace hpcvmm::migrate

@@ -13,6 +13,34 @@
 
 namespace hpcvmm::migrate {
 
+/// Pages of the window.
+class PageSet {
+ public:
+  void set(std::uint64_t page) { chunks_[page / kChunk][page % kChunk / kPageSize] = true; }
+  void clear() { chunks_.clear(); }
+  void clear(std::uint64_t begin, std::uint64_t end) {
+    if ((end - begin) / kChunk > chunks_.size()) {
+      for (auto& [chunk, pages] : chunks_)
+        for (std::uint64_t i = 0; i < kPages; ++i)
+          if (const std::uint64_t p = chunk * kChunk + i * kPageSize; p >= begin && p < end) pages[i] = false;
+      return;
+    }
+    for (std::uint64_t p = begin; p < end; p += kPageSize) {
+      const auto it = chunks_.find(p / kChunk);
+      if (it != chunks_.end()) it->second[p % kChunk / kPageSize] = false;
+    }
+  }
+  [[nodiscard]] bool has(std::uint64_t page) const {
+    const auto it = chunks_.find(page / kChunk);
+    return it != chunks_.end() && it->second[page % kChunk / kPageSize];
+  }
+
+ private:
+  static constexpr std::uint64_t kChunk = std::uint64_t{2} << 20;
+  static constexpr std::uint64_t kPages = kChunk / kPageSize;
+  std::unordered_map<std::uint64_t, std::bitset<kPages>> chunks_;
+};
+
 enum class Whereabouts : std::uint8_t { Stash, Home, OnItsWay, Away };
 
 /// Pure bookkeeping.  Threads: under the owner's lock.
@@ -50,34 +78,20 @@ class Directory {
     }
     return 0;
   }
-  void set_home(std::uint64_t page) { home_[page / kChunk][page % kChunk / kPageSize] = true; }
-  void set_away(std::uint64_t page) {
-    const auto it = home_.find(page / kChunk);
-    if (it != home_.end()) it->second[page % kChunk / kPageSize] = false;
-  }
-  [[nodiscard]] bool at_home(std::uint64_t page) const {
-    const auto it = home_.find(page / kChunk);
-    return it != home_.end() && it->second[page % kChunk / kPageSize];
-  }
+  void set_home(std::uint64_t page) { home_.set(page); }
+  void set_away(std::uint64_t page) { home_.clear(page, page + kPageSize); }
+  [[nodiscard]] bool at_home(std::uint64_t page) const { return home_.has(page); }
   /// The content of [begin, end) is void.
   void forget(std::uint64_t begin, std::uint64_t end) {
     for (Stash& s : stashes_)
       for (std::uint64_t p = begin > s.begin ? begin : s.begin; p < end && p < s.end; p += kPageSize)
         s.given[(p - s.begin) / kPageSize] = true;
-    if ((end - begin) / kChunk > home_.size()) {
-      for (auto& [chunk, pages] : home_)
-        for (std::uint64_t i = 0; i < kPages; ++i)
-          if (const std::uint64_t p = chunk * kChunk + i * kPageSize; p >= begin && p < end) pages[i] = false;
-      return;
-    }
-    for (std::uint64_t p = begin; p < end; p += kPageSize) set_away(p);
+    home_.clear(begin, end);
   }
 
  private:
-  static constexpr std::uint64_t kChunk = std::uint64_t{2} << 20;
-  static constexpr std::uint64_t kPages = kChunk / kPageSize;
   std::vector<Stash> stashes_;
-  std::unordered_map<std::uint64_t, std::bitset<kPages>> home_;
+  PageSet home_;
 };
 
 }  // namespace hpcvmm::migrate

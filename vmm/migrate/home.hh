@@ -22,6 +22,7 @@
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
+#include "vmm/migrate/written.hh"
 
 namespace hpcvmm::migrate {
 
@@ -124,8 +125,8 @@ class Home final : public mem::PagesAway {
   bool hear(int timeout_ms);
   void hear_message(const void* message, std::size_t bytes, int (&fds)[3]);
   void go(std::uint32_t node, wire::local::Mode mode, std::uint64_t request);
-  int go_out(std::uint32_t node, std::string& why);
-  int ask(std::uint32_t node, std::string& why);
+  int go_out(std::uint32_t node, wire::local::Mode mode, std::string& why);
+  int ask(std::uint32_t node, wire::local::Mode mode, std::string& why);
   int depart(std::uint32_t node, std::string& why);
   void undo_ask();
   int open_channel(std::uint32_t node, std::string& why);
@@ -137,13 +138,20 @@ class Home final : public mem::PagesAway {
   bool wait_until_quiet();
   std::vector<MapEntry> describe_all_locked() const;
   int prepare_remote(std::string& why);
+  int wait_prepared(Stream stream, std::string& why);
   void send_changes_locked(std::vector<MapEntry> now);
   bool set_aside(const std::vector<MapEntry>& entries, bool quiet);
   int leave_locked(bool quiet, std::string& why);
   void push_stash();
   void push_range(Directory::Stash& s);
-  void push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
+  bool push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
                   unsigned with_data);
+  // warm.cc
+  int warm_up(wire::local::Mode mode, std::string& why);
+  void choose_warm_locked(std::uint64_t most);
+  bool repeat_warm();
+  bool send_warm(std::uint64_t begin, std::uint64_t end, bool anonymous);
+  std::vector<WrittenPages::Range> written_since(bool again);
   void set_phase(Phase p);
   bool wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t until_not, std::uint64_t limit_ms);
   void close_channel();
@@ -229,7 +237,10 @@ class Home final : public mem::PagesAway {
   std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told
   wire::local::MoveFigures figures_{};
   std::uint64_t stopped_us_ = 0;  // the mover's: when this move began to stop the guest
-  std::vector<MapEntry> told_;    // the mover's: the mappings that the remote has made
+  WrittenPages written_;          // the mover's, as the next two
+  std::vector<WrittenPages::Range> tracked_;
+  PageSet warm_;                // sent before the switch, and unchanged; fixed from then on
+  std::vector<MapEntry> told_;  // the mover's: the mappings that the remote has made
 
   std::atomic<bool> local_calls_{true};
   mem::Lock waits_lock_;          // what follows; taken with lock_, never the other way round

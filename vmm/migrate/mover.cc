@@ -241,13 +241,12 @@ void Home::mover() {
 }
 
 void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
-  static_cast<void>(mode);
   std::string why;
   int rc = 0;
   const std::uint64_t began = now_us();
   figures_ = {};
   if (where_.load() != 0 && where_.load() != node) rc = come_back(why);
-  if (rc == 0 && node != 0 && where_.load() != node) rc = go_out(node, why);
+  if (rc == 0 && node != 0 && where_.load() != node) rc = go_out(node, mode, why);
   figures_.total_us = now_us() - began;
   if (rc != 0) {
     wanted_ = where_.load();

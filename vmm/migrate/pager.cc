@@ -197,7 +197,9 @@ void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* da
   p.head.id = 1;
   if (flag == kPageData && is_zero_page(data)) flag = kPageZero;
   const std::uint64_t entry = page | flag;
-  ++(flag == kPageData ? figures_.pages_faulted : figures_.pages_zero);
+  ++(flag == kPageData   ? figures_.pages_faulted
+     : flag == kPageSame ? figures_.pages_known
+                         : figures_.pages_zero);
   send(Stream::Urgent,
        {{&p, sizeof p}, {&entry, sizeof entry}, {data, flag == kPageData ? kPageSize : std::uint64_t{0}}});
 }
@@ -215,7 +217,10 @@ void Home::on_wanted(std::uint64_t page, bool shared) {
         const std::uint64_t next = page + i * kPageSize;
         if (directory_.where(next) != Whereabouts::Stash) break;
         const std::uint64_t copy = directory_.give(next);
-        if (i == 0 || page_present(copy)) {
+        const bool present = page_present(copy);
+        if (present && warm_.has(next)) {
+          send_page(next, kPageSame, nullptr);
+        } else if (i == 0 || present) {
           send_page(next, kPageData, static_cast<const std::byte*>(pointer(copy)));
         } else {
           send_page(next, kPageZero, nullptr);

@@ -35,24 +35,27 @@ Uffd::Fault fault_of(const uffd_msg& m) {
 
 }  // namespace
 
-Status Uffd::open(int device) {
+Result<int> open_userfaultfd(int device, std::uint64_t features) {
   const int flags = O_CLOEXEC | O_NONBLOCK;
   int opened = -1;
+  int fd = -1;
   if (device < 0) opened = device = ::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-  if (device >= 0) fd_ = ::ioctl(device, USERFAULTFD_IOC_NEW, flags);
+  if (device >= 0) fd = ::ioctl(device, USERFAULTFD_IOC_NEW, flags);
   if (opened >= 0) ::close(opened);
-  if (fd_ < 0) fd_ = static_cast<int>(::syscall(SYS_userfaultfd, flags));
-  if (fd_ < 0) return Error::last("userfaultfd");
+  if (fd < 0) fd = static_cast<int>(::syscall(SYS_userfaultfd, flags));
+  if (fd < 0) return Error::last("userfaultfd");
   uffdio_api api{};
   api.api = UFFD_API;
-  api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-  if (::ioctl(fd_, UFFDIO_API, &api) != 0) {
-    const Error e = Error::last("userfaultfd: this kernel has no write-protect faults");
-    ::close(fd_);
-    fd_ = -1;
-    return e;
-  }
-  host().hide_fd(fd_, &fd_);
+  api.features = features;
+  if (::ioctl(fd, UFFDIO_API, &api) == 0) return fd;
+  const Error e = Error::last("userfaultfd: this kernel lacks the kind of write-protection");
+  ::close(fd);
+  return e;
+}
+
+Status Uffd::open(int device) {
+  HPCVMM_TRY(const int fd, open_userfaultfd(device, UFFD_FEATURE_PAGEFAULT_FLAG_WP));
+  host().hide_fd(fd, &fd_);
   return Unit{};
 }
 

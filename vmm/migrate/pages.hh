@@ -8,14 +8,16 @@
 
 namespace hpcvmm::migrate {
 
+/// A new userfaultfd with these UFFD_FEATUREs.  It must see faults the kernel takes for the process, so
+/// vm.unprivileged_userfaultfd or CAP_SYS_PTRACE is needed where /dev/userfaultfd (or `device`, a descriptor
+/// of it; -1: none) cannot be opened.  Errors: EACCES, EPERM, ENOSYS; EINVAL the kernel lacks a feature.
+Result<int> open_userfaultfd(int device, std::uint64_t features);
+
 /// A userfaultfd over this process's memory.  Threads: any; each call is one ioctl.
 /// Source: userfaultfd(2), ioctl_userfaultfd(2).
 class Uffd {
  public:
-  /// Opens it through /dev/userfaultfd (or `device`, a descriptor of it), else the system call.  It must see
-  /// faults the kernel takes for the process, so vm.unprivileged_userfaultfd or CAP_SYS_PTRACE is needed
-  /// where the device cannot be opened.  Errors: EACCES, EPERM, ENOSYS; EINVAL kernel without write-protect
-  /// faults (before 5.7).
+  /// Errors: as open_userfaultfd(); EINVAL: before Linux 5.7.
   Status open(int device);
   [[nodiscard]] int fd() const { return fd_; }
   void close();

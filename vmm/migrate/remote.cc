@@ -46,6 +46,21 @@ void say(const char* format, ...) {
 
 // --- serving
 
+namespace {
+
+/// Bulk of before the switch, for mappings that have been made.
+bool is_early(const local::Consumer::View& v) {
+  Head head{};
+  bool warm = read_as(head, v.data, v.bytes) && head.type == Msg::Prepared;
+  if (head.type != Msg::Pages) return warm;
+  for_each_page(v.data, v.bytes, [&](std::uint64_t, std::uint64_t flag, const std::byte*, std::uint64_t) {
+    warm = flag == kPageWarm;
+  });
+  return warm;
+}
+
+}  // namespace
+
 void Remote::hear() {
   alignas(8) std::array<char, local::kMaxMessage> room{};
   int fds[3] = {-1, -1, -1};
@@ -85,7 +100,7 @@ void Remote::serve() {
       link_.pop(Stream::Urgent);
       busy = true;
     }
-    for (unsigned i = 0; mapped_ && i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
       on_record(v, Stream::Bulk);
       link_.pop(Stream::Bulk);
       busy = true;
@@ -225,6 +240,42 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
 
 // --- who comes
 
+namespace {
+
+/// Moves the host's vDSO; afterwards `vdso` says where it is, or that there is none any more.
+void move_vdso(vdso::HostVdso& vdso, std::uint64_t to) {
+  const std::uint64_t bytes = vdso.range_end - vdso.range_begin;
+  const std::uint64_t from = vdso.range_begin;
+  // Mapping by mapping: [vvar], [vvar_vclock] and [vdso] are neighbours, and cannot be split.
+  for (std::uint64_t moved = 0; moved < bytes;) {
+    const std::uint64_t end = mem::host_mapping_end(from + moved);
+    const std::uint64_t size = end - (from + moved);
+    if (end == 0 || ::mremap(pointer(from + moved), size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                             pointer(to + moved)) == MAP_FAILED) {
+      vdso = {};
+      return;
+    }
+    moved += size;
+  }
+  for (std::uint64_t* a : {&vdso.base, &vdso.range_begin, &vdso.range_end, &vdso.clock_gettime,
+                           &vdso.gettimeofday, &vdso.time, &vdso.getcpu, &vdso.clock_getres})
+    if (*a != 0) *a += to - from;
+}
+
+/// The direct engine takes what runs in the zone for the VMM, so its guest's vDSO lies where home's is:
+/// nothing else of the guest's is there.
+void place_vdso(vdso::HostVdso& vdso, const Init& i) {
+  if (vdso.range_begin == 0) return;
+  const std::uint64_t bytes = vdso.range_end - vdso.range_begin;
+  const bool fits = i.host_vdso_begin % kPageSize == 0 && i.host_vdso_begin < i.host_vdso_end &&
+                    i.host_vdso_end <= kTaskSize64 && bytes <= i.host_vdso_end - i.host_vdso_begin &&
+                    !touches_zone(i.host_vdso_begin, bytes);
+  if (fits) return move_vdso(vdso, i.host_vdso_begin);
+  vdso = {};  // its clocks are system calls then
+}
+
+}  // namespace
+
 const char* Remote::make_engine(const Init& i) {
   if (i.head.id != kWireVersion) return "it is another version of hpc-vmm";
   if (i.fp_bytes > FpState::kMaxBytes) return "its FP state is larger than this version carries";
@@ -236,6 +287,7 @@ const char* Remote::make_engine(const Init& i) {
   if (auto ok = uffd_.open(uffd_device); !ok) return "userfaultfd cannot be used on this node";
   std::unique_ptr<engine::Engine> engine;
   if (direct_) {
+    place_vdso(vdso, i);
     engine::DirectConfig config;
     config.alloc = [](std::size_t bytes, std::size_t align) { return mem::arena_map(bytes, align); };
     config.ia32 = i.ia32 != 0;
@@ -341,30 +393,7 @@ namespace {
 
 /// Frees the window: everything outside the zone that this process was born with.
 void clear_window(vdso::HostVdso& vdso) {
-  if (vdso.range_begin != 0) {
-    const std::uint64_t bytes = vdso.range_end - vdso.range_begin;
-    const std::uint64_t to = mem::arena_reserve(bytes);
-    const std::uint64_t from = vdso.range_begin;
-    // Mapping by mapping: [vvar], [vvar_vclock] and [vdso] are neighbours, and cannot be split.
-    std::uint64_t moved = 0;
-    while (moved < bytes) {
-      const std::uint64_t end = mem::host_mapping_end(from + moved);
-      if (end == 0) break;
-      const std::uint64_t size = end - (from + moved);
-      if (::mremap(pointer(from + moved), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to + moved)) ==
-          MAP_FAILED)
-        break;
-      moved += size;
-    }
-    const std::uint64_t delta = to - from;
-    if (moved == bytes) {
-      for (std::uint64_t* a : {&vdso.base, &vdso.range_begin, &vdso.range_end, &vdso.clock_gettime,
-                               &vdso.gettimeofday, &vdso.time, &vdso.getcpu, &vdso.clock_getres})
-        if (*a != 0) *a += delta;
-    } else {
-      vdso = {};
-    }
-  }
+  if (vdso.range_begin != 0) move_vdso(vdso, mem::arena_reserve(vdso.range_end - vdso.range_begin));
   // The largest ranges below and above the zone, in two calls.  [vsyscall] lies above TASK_SIZE.
   ::munmap(pointer(kPageSize * 16), kZoneBegin - kPageSize * 16);
   ::munmap(pointer(kZoneEnd), kTaskSize64 - kZoneEnd);

@@ -10,6 +10,7 @@
 #include "guest-agent/vdso/vdso.hh"
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
+#include "vmm/migrate/attic.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
@@ -100,6 +101,7 @@ class Remote {
   void on_pages(const std::byte* data, std::size_t bytes, bool bulk);
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
                bool bulk);
+  void put_aside(std::uint64_t page, std::map<std::uint64_t, Range>::iterator range, const std::byte* data);
   void on_fault(const Uffd::Fault& f);
   void push_has_ended();
   void on_leave();
@@ -140,6 +142,7 @@ class Remote {
 
   mem::Lock lock_;  // what follows
   std::map<std::uint64_t, Range> ranges_;
+  Attic attic_;
   std::unordered_set<std::uint64_t> taken_;     // home has them
   std::unordered_set<std::uint64_t> pending_;   // asked for
   std::unordered_set<std::uint64_t> promised_;  // home wants them as soon as they arrive

@@ -184,6 +184,17 @@ void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
   send(Stream::Urgent, {{&c, sizeof c}});
 }
 
+/// Before the switch: nothing runs here yet.
+void Remote::put_aside(std::uint64_t page, std::map<std::uint64_t, Range>::iterator range,
+                       const std::byte* data) {
+  if (range == ranges_.end()) return;
+  if (range->second.kind == PageKind::Shared) {
+    static_cast<void>(uffd_.copy(page, data));
+  } else if (!attic_.put(page, data)) {
+    give_up("no memory for pages that come before the process");
+  }
+}
+
 void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
                      bool bulk) {
   const mem::LockGuard guard(lock_);
@@ -191,6 +202,12 @@ void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* da
     for (const Void& v : void_)
       if (page >= v.begin && page < v.end && sequence < v.sequence) return;
   const auto range = find(page);
+  if (flag == kPageWarm) return put_aside(page, range, data);
+  if (flag == kPageSame) {
+    data = attic_.find(page);
+    if (data == nullptr) give_up("home counts on a page that has not been sent");
+    flag = kPageData;
+  }
   // Home has no such page any more; until the push is done it may still be on its way here.
   if (flag == kPageNone && !push_done_ && range != ranges_.end() && range->second.kind == PageKind::Held)
     return;
@@ -211,6 +228,7 @@ void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* da
 void Remote::push_has_ended() {
   const mem::LockGuard guard(lock_);
   push_done_ = true;
+  attic_.clear();
   void_.clear();
   for (auto it = pending_.begin(); it != pending_.end();) {
     const auto range = find(*it);

@@ -61,11 +61,11 @@ struct Init {
   std::uint8_t engine = 0;  ///< engine::Kind
   std::uint8_t ia32 = 0;
   std::uint16_t reserved = 0;
-  std::uint32_t fp_bytes = 0;          ///< size of the XSAVE area at home
-  std::uint64_t xcr0 = 0;              ///< state components the guest may use
-  std::uint64_t vdso_table = 0;        ///< guest address of the vDSO's table page; 0: none
-  std::uint32_t cpu_features[8] = {};  ///< cpu.hh: what the program may have seen
-  std::uint64_t cpuid_bytes = 0;       ///< reserved
+  std::uint32_t fp_bytes = 0;                            ///< size of the XSAVE area at home
+  std::uint64_t xcr0 = 0;                                ///< state components the guest may use
+  std::uint64_t vdso_table = 0;                          ///< guest address of the vDSO's table page; 0: none
+  std::uint32_t cpu_features[8] = {};                    ///< cpu.hh: what the program may have seen
+  std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< of home, as the guest sees it
 };
 
 struct Ready {
@@ -175,8 +175,11 @@ enum PageFlag : std::uint64_t {  // NOLINT(readability-identifier-naming)
   kPageZero = 1,      ///< all zero, no data
   kPageNone = 2,      ///< the sender has no such page: it is new, hence zero
   kPageOnItsWay = 3,  ///< sent already, in the bulk stream
+  kPageWarm = 4,      ///< data, before the switch: to be kept aside until kPageSame
+  kPageSame = 5,      ///< no data: the warm one is right
   kPageFlags = 15,
 };
+constexpr bool carries_data(std::uint64_t flag) { return flag == kPageData || flag == kPageWarm; }
 
 struct Credit {
   Head head{Msg::Credit, 0, 0};
