@@ -58,7 +58,7 @@ function(hpcvmm_program_test name bits engine target)
     set(vmm --hpc-vmm ${HPCVMM_GUEST_VMM})
   endif()
   add_test(NAME ${test} COMMAND ${HPCVMM_GUEST_RUNNER} --engine ${engine} ${vmm} --expect ${A_EXPECT}
-    --timeout ${A_TIMEOUT} --work ${CMAKE_CURRENT_BINARY_DIR}/work/${test} -- $<TARGET_FILE:${target}> ${A_ARGS})
+    --timeout ${A_TIMEOUT} --work ${CMAKE_CURRENT_BINARY_DIR}/scratch/${test} -- $<TARGET_FILE:${target}> ${A_ARGS})
   # Two runs, each with its own limit in the runner, which cleans up; CTest's limit is the last resort.
   math(EXPR limit "${A_TIMEOUT} * 2 + 20")
   set_tests_properties(${test} PROPERTIES LABELS ${engine} TIMEOUT ${limit} SKIP_RETURN_CODE 77)
