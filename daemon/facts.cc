@@ -74,6 +74,13 @@ std::uint64_t stat_ticks(std::string_view text) {
   return number_at(text, at) + number_at(text, second);
 }
 
+char stat_state(std::string_view text) {
+  const std::size_t bracket = text.rfind(')');
+  return bracket != std::string_view::npos && bracket + 2 < text.size() ? text[bracket + 2] : '\0';
+}
+
+bool is_stopped(pid_t pid) { return stat_state(read_small("/proc/" + std::to_string(pid) + "/stat")) == 'T'; }
+
 ProcessFacts process_facts(pid_t pid) {
   ProcessFacts f;
   const std::string base = "/proc/" + std::to_string(pid);

@@ -26,6 +26,10 @@ struct ProcessFacts {
   std::uint64_t resident = 0;  ///< bytes
   std::uint64_t cpu_us = 0;    ///< user and system time
 };
+/// True for a process that job control has stopped.
+bool is_stopped(pid_t pid);
+/// The letter of /proc/PID/stat's text for the state; 0: not a stat line.  Pure.
+char stat_state(std::string_view text);
 /// All 0 where the process has ended.
 ProcessFacts process_facts(pid_t pid);
 /// Fields 14 and 15 of /proc/PID/stat's text together, in clock ticks; 0: not a stat line.  Pure.

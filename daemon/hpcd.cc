@@ -175,6 +175,7 @@ void Hpcd::tick() {
   next_tick_ms_ = now_ms_ + kTickMs;
   sessions_.tick(now_ms_);
   remotes_.tick(now_ms_);
+  pass_stops_on();
   rpc_.tick(now_ms_);
   members_.tick(now_ms_);
   api_.tick(now_ms_);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <unordered_set>
 
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
@@ -61,6 +62,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_control(const net::Message& m);
   void on_open_reply(Node from, const peer::OpenReply& m);
   void lose_node(Node node, const std::string& why);
+  void pass_stops_on();
 
   // SessionEvents
   void on_register(Session& s, const wire::local::Register& m, const Session* before) override;
@@ -110,6 +112,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
 
   std::uint64_t now_ms_ = 0, next_tick_ms_ = 0, next_gossip_ms_ = 0, next_evacuation_ms_ = 0, end_ms_ = 0;
   unsigned passes_ = 0;
+  std::unordered_set<CircuitId> stopped_;  // circuits whose deputy is stopped
   bool draining_ = false, stopping_ = false;
   peer::Gossip own_{};
   HostFacts host_{};

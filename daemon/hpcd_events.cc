@@ -37,8 +37,32 @@ void Hpcd::on_control(const net::Message& m) {
     relay_.on_abort(m.from, *abort);
   } else if (const auto* rpc = std::get_if<peer::RpcMessage>(&message)) {
     rpc_.on_message(m.from, *rpc);
+  } else if (const auto* pause = std::get_if<peer::Pause>(&message)) {
+    remotes_.on_pause(m.from, pause->to_circuit, pause->stopped != 0);
   } else if (std::holds_alternative<peer::Bye>(message)) {
     lose_node(m.from, "it has ended in order");
+  }
+}
+
+/// A deputy that job control stops (^Z, SIGSTOP) cannot say so: its remotes are stopped for it, and go on
+/// with it.
+void Hpcd::pass_stops_on() {
+  std::erase_if(stopped_, [this](CircuitId id) { return relay_.find(id) == nullptr; });
+  for (const auto& [id, s] : sessions_.all()) {
+    if (s->role != local::Role::Deputy || s->port == 0) continue;
+    const bool stopped = is_stopped(s->pid);
+    for (const auto& [number, c] : relay_.circuits()) {
+      if (c.port != s->port || c.state != Circuit::State::Open || stopped == stopped_.contains(number))
+        continue;
+      peer::Pause m;
+      m.to_circuit = c.peer_circuit;
+      m.stopped = stopped ? 1 : 0;
+      if (!outbox_.send(c.peer, m)) continue;
+      if (stopped)
+        stopped_.insert(number);
+      else
+        stopped_.erase(number);
+    }
   }
 }
 

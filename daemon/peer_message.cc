@@ -15,6 +15,7 @@ static_assert(std::has_unique_object_representations_v<OpenReply>);
 static_assert(std::has_unique_object_representations_v<OpenAck>);
 static_assert(std::has_unique_object_representations_v<Mark>);
 static_assert(std::has_unique_object_representations_v<Abort>);
+static_assert(std::has_unique_object_representations_v<Pause>);
 static_assert(std::has_unique_object_representations_v<Rpc>);
 
 template <class T> Message whole(std::span<const std::byte> bytes) {
@@ -82,6 +83,7 @@ Message parse(std::span<const std::byte> bytes) {
       clean_why<Abort>(m);
       return m;
     case Type::Rpc: return rpc(bytes);
+    case Type::Pause: return whole<Pause>(bytes);
     case Type::Bye: return whole<Bye>(bytes);
   }
   return m;

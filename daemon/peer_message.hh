@@ -32,6 +32,7 @@ enum class Type : std::uint16_t {
   Abort = 6,    // the circuit is dead, at once
   Rpc = 7,      // a question between nodes, or its answer: JSON
   Bye = 8,      // leaves in order
+  Pause = 9,    // the deputy has been stopped or continued: the remote shall be, too
 };
 
 struct Header {
@@ -110,6 +111,12 @@ struct Rpc {
 };
 inline constexpr std::size_t kMaxRpcText = 128U << 10;
 
+struct Pause {
+  Header header{Type::Pause, kVersion, sizeof(Pause)};
+  std::uint32_t to_circuit = 0;
+  std::uint32_t stopped = 0;  ///< 0: go on
+};
+
 struct Bye {
   Header header{Type::Bye, kVersion, sizeof(Bye)};
 };
@@ -121,7 +128,8 @@ struct RpcMessage {
 struct Bad {
   const char* why;
 };
-using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Bye>;
+using Message =
+    std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause, Bye>;
 
 /// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
 Message parse(std::span<const std::byte> bytes);

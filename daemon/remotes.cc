@@ -170,10 +170,15 @@ void Remotes::on_peer_down(Node node) {
   }
 }
 
-void Remotes::kill(const Remote& r) {
+void Remotes::on_pause(Node from, CircuitId circuit, bool stopped) {
+  for (const auto& [id, r] : remotes_)
+    if (r.home == from && r.circuit == circuit) return signal(r, stopped ? SIGSTOP : SIGCONT);
+}
+
+void Remotes::signal(const Remote& r, int signo) {
   // By pidfd: the number cannot be another process's meanwhile.
   if (const auto child = children_.find(r.pid); child != children_.end())
-    ::syscall(SYS_pidfd_send_signal, child->second.process.get(), SIGKILL, nullptr, 0);
+    ::syscall(SYS_pidfd_send_signal, child->second.process.get(), signo, nullptr, 0);
 }
 
 std::string Remotes::reap(pid_t pid) {

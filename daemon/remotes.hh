@@ -1,6 +1,7 @@
 // The guests of other nodes that run here: admission, start, end.
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -55,6 +56,8 @@ class Remotes {
   void on_circuit_closed(const Circuit& c, const std::string& why, bool lost, std::uint64_t now_ms);
   /// An Abort for a remote that has no circuit yet.
   void on_abort(Node from, CircuitId home_circuit);
+  /// Its deputy has been stopped (SIGSTOP, ^Z) or goes on.
+  void on_pause(Node from, CircuitId circuit, bool stopped);
   void on_peer_down(Node node);
   void tick(std::uint64_t now_ms);
 
@@ -72,7 +75,8 @@ class Remotes {
     Poller::Id watch = 0;
   };
   void refuse(Node to, CircuitId circuit, int code, const std::string& why);
-  void kill(const Remote& r);
+  void kill(const Remote& r) { signal(r, SIGKILL); }
+  void signal(const Remote& r, int signo);
   /// How it ended, for people; empty: it lives.
   std::string reap(pid_t pid);
   Remote* find(SessionId id);

@@ -182,6 +182,9 @@ TEST(Facts, Texts) {
   EXPECT_EQ(meminfo_bytes("MemTotalX: 5 kB\n", "MemTotal"), 0U);
   EXPECT_EQ(stat_ticks("1 (a) b) (x) S 4 5 6 7 8 9 10 11 12 13 140 150 16"), 290U);
   EXPECT_EQ(stat_ticks("1 (a) S 4"), 0U);
+  EXPECT_EQ(stat_state("1 (a) b) (x) T 4 5"), 'T');
+  EXPECT_EQ(stat_state("1 (a)"), 0);
+  EXPECT_EQ(stat_state(""), 0);
   EXPECT_EQ(stat_ticks(""), 0U);
 }
 
