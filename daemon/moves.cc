@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/facts.hh"
 #include "daemon/log.hh"
 
 namespace hpcvmm::daemon {
@@ -52,14 +53,14 @@ void Moves::start(Session& s, const Request& r, uid_t caller, std::uint64_t now_
   if (to != self && to != from)
     if (const std::string why = members_.cannot_take(to); !why.empty())
       return answer(refusal(EHOSTDOWN, why), true);
-  if (to != from && s.state.cantmove[0] != 0)
-    return answer(refusal(EINVAL, name + " cannot move: " + get_text(s.state.cantmove)), true);
   const std::uint64_t id = next_++;
   Pending p;
   p.session = s.id;
   p.request = r;
   p.to = to;
   p.from = from;
+  // What it holds is what moves; how much of it is on another node is known from the way there.
+  p.expected_bytes = from == self ? process_facts(s.pid).resident : s.bytes_away;
   p.answer = std::move(answer);
   p.start_ms = now_ms;
   p.deadline_ms = now_ms + kMoveMs;
@@ -93,7 +94,7 @@ void Moves::finish(std::uint64_t id, const json& answer) {
   p.answer(answer, true);
 }
 
-void Moves::on_done(const Session& s, const local::MoveDone& m) {
+void Moves::on_done(Session& s, const local::MoveDone& m) {
   const auto found = moves_.find(m.request);
   if (found == moves_.end() || found->second.session != s.id) return;
   const Pending& p = found->second;
@@ -104,6 +105,7 @@ void Moves::on_done(const Session& s, const local::MoveDone& m) {
   }
   local::MoveDone done = m;
   if (done.where == 0) done.where = members_.self();
+  if (done.where != members_.self()) s.bytes_away = done.figures.bytes;
   finish(m.request, done_json(done, s.pid, p.from));
 }
 
@@ -124,7 +126,9 @@ void Moves::tick(std::uint64_t now_ms, const std::function<std::uint64_t(Session
     const std::uint64_t now_bytes = bytes(p.session);
     if (!std::exchange(p.counted, true)) p.start_bytes = now_bytes;
     const std::uint64_t moved = now_bytes > p.start_bytes ? now_bytes - p.start_bytes : 0;
-    progress.emplace_back(p.answer, json{{"progress", {{"ms", now_ms - p.start_ms}, {"bytes", moved}}}});
+    progress.emplace_back(
+        p.answer,
+        json{{"progress", {{"ms", now_ms - p.start_ms}, {"bytes", moved}, {"of", p.expected_bytes}}}});
   }
   for (const auto& [answer, text] : progress) answer(text, false);
   for (const std::uint64_t id : late)

@@ -25,10 +25,10 @@ class Moves {
   Moves(Sessions& sessions, const Members& members) : sessions_(sessions), members_(members) {}
 
   /// Asks the deputy `s` to move as `r` says.  Refuses (EPERM not this user's process, EBUSY moves already,
-  /// EHOSTDOWN, EINVAL cannot move) or answers when it has moved.
+  /// EHOSTDOWN) or answers when it has moved.
   void start(Session& s, const Request& r, uid_t caller, std::uint64_t now_ms, Answer answer);
 
-  void on_done(const Session& s, const wire::local::MoveDone& m);
+  void on_done(Session& s, const wire::local::MoveDone& m);
   void on_gone(const Session& s, const std::string& why);
   /// Progress, and the end of what takes too long.  `bytes`: relayed so far for that process.
   void tick(std::uint64_t now_ms, const std::function<std::uint64_t(SessionId)>& bytes);
@@ -43,6 +43,7 @@ class Moves {
     Node to = 0, from = 0;
     Answer answer;
     std::uint64_t start_ms = 0, deadline_ms = 0, start_bytes = 0;
+    std::uint64_t expected_bytes = 0;  ///< about what will be moved; 0: unknown
     bool counted = false;
   };
   void finish(std::uint64_t id, const nlohmann::json& answer);

@@ -34,7 +34,8 @@ struct Session {
   bool ia32 = false;
   std::string comm, exe;
   wire::local::State state{};
-  std::uint32_t port = 0;  ///< its rings in the Relay; 0: none yet
+  std::uint64_t bytes_away = 0;  ///< moved on its last way out
+  std::uint32_t port = 0;        ///< its rings in the Relay; 0: none yet
 
   UniqueFd socket, process;  ///< `process`: a pidfd
   Poller::Id watch = 0, process_watch = 0;

@@ -95,10 +95,14 @@ void show_progress(const json& line) {
   const json& p = line["progress"];
   const auto ms = p.value("ms", std::uint64_t{0});
   if (ms < 300) return;
-  static constexpr std::array kWheel{"[=    ]", "[ =   ]", "[  =  ]", "[   = ]", "[    =]"};
-  std::fprintf(stderr, "\r\033[K%s %s s, %s moved", kWheel[ms / 100 % kWheel.size()],
-               fixed(static_cast<double>(ms) / 1000, 1).c_str(),
-               human_bytes(p.value("bytes", std::uint64_t{0})).c_str());
+  const auto bytes = p.value("bytes", std::uint64_t{0});
+  const auto of = p.value("of", std::uint64_t{0});
+  // An estimate: memory that is written while it moves is sent again.
+  const std::uint64_t percent = of == 0 ? 0 : std::min<std::uint64_t>(99, bytes * 100 / of);
+  constexpr std::uint64_t kWidth = 20;
+  const std::string bar(percent * kWidth / 100, '=');
+  std::fprintf(stderr, "\r\033[K[%-20s] %3u %%  %s s, %s moved", bar.c_str(), static_cast<unsigned>(percent),
+               fixed(static_cast<double>(ms) / 1000, 1).c_str(), human_bytes(bytes).c_str());
 }
 
 }  // namespace
