@@ -5,6 +5,7 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
+#include "vmm/deputy/names.hh"
 #include "vmm/migrate/host.hh"
 
 namespace hpcvmm::deputy {
@@ -18,6 +19,8 @@ void set_migrate_hooks() {
   // A vfork child is a process of its own on its parent's memory.
   hooks.process_id = [] { return self().vfork_child ? self().tid : static_cast<int>(raw_call(SYS_getpid)); };
   hooks.cluster_fd = cluster_fd;
+  hooks.leaves = show_copied_names;
+  hooks.is_back = show_own_names;
   migrate::set_host_hooks(hooks);
 }
 

@@ -24,6 +24,7 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
+#include "vmm/deputy/names.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/engine/direct/direct.hh"
@@ -185,28 +186,6 @@ std::uint64_t make_stack(Start& s, Process& p, Abi abi, bool exec) {
   return top;
 }
 
-void set_names(const Start& s, const load::Loaded& loaded, const load::StackImage& stack, mem::Mm& mm) {
-  const std::size_t slash = s.program.execfn.rfind('/');
-  ::prctl(PR_SET_NAME, s.program.execfn.c_str() + (slash == std::string::npos ? 0 : slash + 1));
-  // From here on /proc/PID/{cmdline,environ,auxv,stat} and the [heap] and [stack] of maps are the guest's,
-  // for everybody who looks.  Source: prctl(2), PR_SET_MM_MAP; needs CONFIG_CHECKPOINT_RESTORE, no privilege.
-  prctl_mm_map m{};
-  m.start_code = loaded.start_code;
-  m.end_code = std::max(loaded.end_code, loaded.start_code + 1);
-  m.start_data = loaded.start_data;
-  m.end_data = std::max(loaded.end_data, loaded.start_data);
-  m.start_brk = m.brk = mm.brk_start();
-  m.start_stack = stack.sp;
-  m.arg_start = stack.arg_start;
-  m.arg_end = stack.arg_end;
-  m.env_start = stack.env_start;
-  m.env_end = stack.env_end;
-  m.auxv = reinterpret_cast<decltype(m.auxv)>(stack.auxv);
-  m.auxv_size = static_cast<std::uint32_t>(stack.auxv_bytes);
-  m.exe_fd = ~0U;
-  ::prctl(PR_SET_MM, PR_SET_MM_MAP, &m, sizeof m, 0);
-}
-
 load::LoadOptions load_options() {
   load::LoadOptions o;
   o.personality = static_cast<unsigned>(::personality(0xffff'ffff));
@@ -314,7 +293,7 @@ void join_cluster(Start& s, Task& t) {
   const std::uint64_t top = make_stack(s, *process, abi, loaded.exec_stack);
   const std::uint64_t vdso_at = map_vdso(s, *process, abi);
   const load::StackImage stack = fill_stack(s, loaded, top, vdso_at);
-  set_names(s, loaded, stack, *process->mm);
+  set_names(s.program.execfn.c_str(), loaded, stack, *process->mm);
   t->vcpu->regs() = load::initial_regs(abi, loaded.entry, stack.sp);
   process->mm->prefill_all();
   join_cluster(s, *t);

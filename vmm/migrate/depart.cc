@@ -269,12 +269,14 @@ int Home::leave_locked(bool quiet, std::string& why) {
   for (const auto& [begin, v] : all)
     if (takes_along(v)) make_anonymous(begin, v.end, v.prot, end_of_file(begin, v));
   written_since(false);
+  host().leaves();
   const std::vector<MapEntry> entries = describe_all_locked();
   const mem::LockGuard waits(waits_lock_);
   const mem::LockGuard guard(lock_);
   if (!set_aside(entries, quiet)) {
     why = "its memory cannot be set aside";
     unstash();
+    host().is_back();
     return ENOMEM;
   }
   send_changes_locked(entries);

@@ -15,6 +15,9 @@ struct HostHooks {
   int (*process_id)() = nullptr;
   /// hpcd's socket, open with O_PATH; -1: no cluster.
   int (*cluster_fd)() = nullptr;
+  /// The guest is stopped and its memory still here; every page of it is here again.
+  void (*leaves)() = nullptr;
+  void (*is_back)() = nullptr;
 };
 
 /// Set once, before anything else here is used.

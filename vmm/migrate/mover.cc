@@ -374,6 +374,7 @@ int Home::come_back(std::string& why) {
     pending_.clear();
   }
   close_channel();
+  host().is_back();
   set_phase(Phase::Home);
   return 0;
 }
