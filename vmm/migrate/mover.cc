@@ -19,6 +19,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/mobile.hh"
+#include "vmm/migrate/trial.hh"
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -177,7 +178,7 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
     case local::Type::Closed: {
       local::Closed c{};
       if (!as(c, message, bytes) || c.channel != channel_) return;
-      std::snprintf(lost_why_, sizeof lost_why_, "node %u is lost: %s", where_.load(), c.why);
+      std::snprintf(lost_why_, sizeof lost_why_, "node %u is lost: %s", there_.load(), c.why);
       lost_ = 1;
       return;
     }
@@ -288,16 +289,14 @@ bool Home::wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t until_
   const std::uint64_t end = now_us() + limit_ms * 1000;
   while (word.load() == until_not && lost_.load() == 0) {
     if (now_us() > end) return false;
-    if (!hear(50)) {
-      std::snprintf(lost_why_, sizeof lost_why_, "the hpcd of its home node has ended");
-      lost_ = 1;
-    }
+    if (!hear(50)) lose_own_hpcd();
   }
   return lost_.load() == 0;
 }
 
 int Home::open_channel(std::uint32_t node, std::string& why) {
   channel_ = next_channel_;
+  there_ = node;
   next_channel_ = next_channel_ % 65535 + 1;
   lost_ = 0;
   opened_ = ready_ = 1;
@@ -373,6 +372,7 @@ int Home::go_out(std::uint32_t node, std::string& why) {
     }
   }
   set_phase(Phase::Ask);
+  trial::hold("ask");
   int rc = 0;
   open_pagemap();
   if (auto ok = uffd_.open(-1); !ok) {
@@ -380,6 +380,7 @@ int Home::go_out(std::uint32_t node, std::string& why) {
     rc = EPERM;
   }
   if (rc == 0) rc = open_channel(node, why);
+  trial::hold("ready");
   std::uint64_t stopped = 0;
   if (rc == 0) {
     stopped = now_us();
@@ -391,7 +392,14 @@ int Home::go_out(std::uint32_t node, std::string& why) {
       rc = EAGAIN;
     } else {
       set_phase(Phase::Switch);
+      trial::hold("switch");
       rc = leave_locked(why);
+      trial::hold("sent");
+      if (rc == 0 && lost_until_now()) {
+        undo_leave_locked();
+        why = lost_why_;
+        rc = ETIMEDOUT;
+      }
     }
     if (rc == 0) {
       where_ = node;
@@ -409,10 +417,12 @@ int Home::go_out(std::uint32_t node, std::string& why) {
     return rc;
   }
   ++migrations_;
+  trial::hold("fill");
   push_stash();
   const std::uint64_t began = began_us_.load();
   figures_.downtime_us = (began > stopped ? began : now_us()) - stopped;
   set_phase(Phase::Away);
+  trial::hold("away");
   return 0;
 }
 
@@ -453,13 +463,6 @@ bool Home::stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& hos
   return stash_one(at, e.end, e.prot);
 }
 
-void Home::unstash() {
-  for (const Directory::Stash& s : directory_.stashes())
-    ::mremap(pointer(s.copy), s.end - s.begin, s.end - s.begin, MREMAP_MAYMOVE | MREMAP_FIXED,
-             pointer(s.begin));
-  directory_.clear();
-}
-
 /// Everything between the last instruction here and the first there: the state goes out, the pages into the
 /// stash.
 int Home::leave_locked(std::string& why) {
@@ -486,7 +489,7 @@ int Home::leave_locked(std::string& why) {
     if (e.kind != PageKind::Held) continue;
     if (stash_pieces(e, host_begins)) continue;
     why = "its memory cannot be set aside";
-    unstash();
+    unstash_locked();
     return ENOMEM;
   }
   send_maps(entries);
@@ -577,6 +580,7 @@ int Home::come_back(std::string& why) {
   {
     const mem::LockGuard guard(mm_->lock());
     set_phase(Phase::Recall);
+    trial::hold("recall");
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
     for (MobileVcpu* v : engine_.vcpus()) v->arrive();
@@ -595,12 +599,13 @@ int Home::come_back(std::string& why) {
   }
   // The stack may have grown there by itself; touching it makes the host's mapping grow here.
   if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0) {
-    static_cast<void>(touch(stack));
+    touch_while_heard(stack);
   }
   began_us_ = 0;
   note_entry_ = true;
   release_all();
   ++migrations_;
+  trial::hold("drain");
   while (drained_.load() != kAllDrained) {
     if (lost_.load() != 0) die(lost_why_);
     if (!hear(50)) die("the hpcd of its home node has ended");

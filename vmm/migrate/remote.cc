@@ -24,6 +24,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/remote_impl.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -185,7 +186,10 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       if (read_as(ask, data, bytes)) on_take(page_down(ask.address));
       return;
     }
-    case Msg::Mapped: mapped_ = true; return;
+    case Msg::Mapped:
+      trial::hold("remote-mapped");
+      mapped_ = true;
+      return;
     case Msg::Kept: {
       PageAsk kept{};
       if (!read_as(kept, data, bytes)) return;
@@ -197,6 +201,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
     case Msg::PushDone: {
       push_said_ |= stream == Stream::Bulk ? 1U : 2U;
       if (push_said_ != 3) return;
+      trial::hold("remote-filled");
       push_has_ended();
       return start_drain();
     }
@@ -261,6 +266,7 @@ void Remote::on_init(const Init& i) {
   } else {
     install_remote_signals(direct_);
   }
+  trial::hold("remote-init");
   send(Stream::Urgent, {{&r, sizeof r}});
 }
 
@@ -310,6 +316,7 @@ void Remote::on_run(const std::byte* data, std::size_t bytes) {
       ::_exit(1);
     }
   }
+  if (began_.load() == 0) trial::hold("remote-run");
   r->order(run, data + sizeof run, bytes - sizeof run);
 }
 

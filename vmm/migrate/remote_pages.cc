@@ -231,6 +231,14 @@ void Remote::push_has_ended() {
   const mem::LockGuard guard(lock_);
   push_done_ = true;
   void_.clear();
+  // What home wants as soon as it arrives, and has not: it has never been written, so home may have it.
+  for (const std::uint64_t page : promised_) {
+    pending_.erase(page);
+    taken_.insert(page);
+    uffd_.wake(page);
+    send_page(page, kPageNone, nullptr);
+  }
+  promised_.clear();
   for (auto it = pending_.begin(); it != pending_.end();) {
     const auto range = find(*it);
     if (range == ranges_.end() || range->second.kind != PageKind::Held || taken_.contains(*it)) {
