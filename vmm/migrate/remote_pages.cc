@@ -14,6 +14,7 @@
 #include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/remote_impl.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -280,6 +281,7 @@ void Remote::on_fault(const Uffd::Fault& f) {
 // --- going home
 
 void Remote::on_leave() {
+  trial::hold("remote-leave");
   Leaving l{};
   l.stack_begin = ~std::uint64_t{0};
   {
@@ -310,6 +312,7 @@ void* Remote::drain_main(void* self) {
 }
 
 void Remote::drain() {
+  trial::hold("remote-drain");
   std::vector<std::pair<std::uint64_t, std::uint64_t>> all;
   {
     const mem::LockGuard guard(lock_);
@@ -320,6 +323,7 @@ void Remote::drain() {
     }
   }
   for (const auto& [begin, end] : all) drain_range(begin, end);
+  trial::hold("remote-drained");
   const Head done{Msg::Drained};
   send(Stream::Bulk, {{&done, sizeof done}});
   // Pages that were taken on demand travel in the urgent stream.
