@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""failures.py BIN-FOLDER TESTS-FOLDER [--driver udp|veth] [--only BLOW] [--verbose]
+"""failures.py BIN-FOLDER TESTS-FOLDER [--driver udp|veth|memif] [--only BLOW]... [--verbose]
 
 A cluster of three nodes in which moves are held at every point of their life (vmm/migrate/README.md, "Trials"), struck
 there, and let go.  Before the switch a process must go on at home, after it at its destination; where that is gone it
@@ -18,12 +18,16 @@ import sys
 import tempfile
 import time
 
-# Points, the half of the journey they belong to, and whether the process may still run at home when all else is lost.
+# Points: before the right to run has gone out, after it, and on the way home.
 BEFORE = ["ask", "ready", "switch", "sent", "remote-init"]
 AFTER = ["remote-mapped", "remote-run", "fill", "remote-filled", "away"]
 RETURN = ["recall", "drain", "remote-leave", "remote-drain", "remote-drained"]
 POINTS = BEFORE + AFTER + RETURN
+KINDS = ["kvm 64", "direct 64", "direct 32"]
+# The blows, and what a process says that does not survive one.
 REASONS = {
+    "blip": None,
+    "deputy": None,
     "remote": "the remote was ended by signal 9",
     "cut": "node {there} is lost",
     "freeze": "node {there} is lost",
@@ -69,11 +73,20 @@ class Cluster:
                               text=True, timeout=60, check=False)
 
     def up(self):
-        wire = ["--driver", "udp"] if self.driver == "udp" else ["--wire", "veth"]
+        wire = ["--driver", "udp"] if self.driver == "udp" else ["--wire", self.driver]
         made = self.verb("up", "--nodes", "3", *wire, "--remote", str(self.work / "remote"))
         if made.returncode != 0 or "kernel UDP is used" in made.stderr:
             raise Failure(f"up: {made.stdout}{made.stderr}")
         self.daemons = {n: int((self.run / str(n) / "hpcd.pid").read_text().split()[0]) for n in (1, 2, 3)}
+
+    def api(self, node, request):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            s.settimeout(10)
+            s.connect(str(self.run / str(node) / "api.sock"))
+            s.sendall(json.dumps(request).encode() + b"\n")
+            answer = json.loads(s.makefile().readline())
+        if not answer.get("ok"):
+            raise Failure(f"node {node} refuses {request}: {answer}")
 
     def state(self, node, seen_by):
         try:
@@ -83,6 +96,9 @@ class Cluster:
         return next(n["state"] for n in nodes if n["id"] == node)
 
     def link(self, node, state):
+        if self.driver == "memif":  # shared memory has no link: that hpcd loses every packet, both ways
+            self.api(node, {"op": "faults", "spec": "cut" if state == "down" else ""})
+            return
         subprocess.run(["ip", "-n", f"hpcvmm-{self.name}-{node}", "link", "set", "eth0", state], check=True)
 
     def remotes(self):
@@ -103,15 +119,16 @@ class Cluster:
 class Program:
     """One process, and the point its move is to be held at."""
 
-    def __init__(self, cluster, tests, point, engine, stop):
-        self.cluster, self.point, self.engine, self.move = cluster, point, engine, None
+    def __init__(self, cluster, tests, point, kind, stop):
+        self.cluster, self.point, self.kind, self.move = cluster, point, kind, None
+        engine, bits = kind.split()
         self.connection = None
         self.output = cluster.work / f"{point}.out"
         self.errors = cluster.work / f"{point}.err"
         self.output.write_bytes(b"")
         with open(self.output, "ab") as out, open(self.errors, "wb") as err:
             self.process = subprocess.Popen(
-                [cluster.vmm, "launch", "--engine", engine, "--", tests / "steps.64", stop], env=cluster.env,
+                [cluster.vmm, "launch", "--engine", engine, "--", tests / f"steps.{bits}", stop], env=cluster.env,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         self.pid = self.process.pid
 
@@ -143,8 +160,8 @@ class Program:
 class Round:
     """Programs held at every point, one blow, and what becomes of them."""
 
-    def __init__(self, cluster, tests, blow, there, verbose):
-        self.cluster, self.tests, self.blow, self.there, self.verbose = cluster, tests, blow, there, verbose
+    def __init__(self, cluster, tests, blow, there):
+        self.cluster, self.tests, self.blow, self.there = cluster, tests, blow, there
         self.stop = cluster.work / "stop"
         self.stop.unlink(missing_ok=True)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -182,7 +199,8 @@ class Round:
         for i, point in enumerate(POINTS):
             if point == "ask" and self.blow == "remote":
                 continue  # there is none yet
-            self.programs.append(Program(self.cluster, self.tests, point, "direct" if i % 3 == 0 else "kvm", self.stop))
+            kind = KINDS[(i + list(REASONS).index(self.blow)) % len(KINDS)]
+            self.programs.append(Program(self.cluster, self.tests, point, kind, self.stop))
         self.pump("all programs run", lambda: all(p.steps() > 2 for p in self.programs))
         for p in self.programs:
             p.migrate(self.there)
@@ -192,7 +210,10 @@ class Round:
             p.migrate("home")
         missing = lambda: [p.point for p in self.programs if p.connection is None]  # noqa: E731
         self.pump(lambda: f"all are held, but {missing()}", lambda: not missing())
-        time.sleep(0.3)  # whoever is not held does what it has to do, such as the remote of the one at drain
+        # Whoever is not held does what it has to do, such as the remote of the one at drain.
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            self.hear()
 
     def strike(self):
         c, there = self.cluster, self.there
@@ -237,8 +258,8 @@ class Round:
             self.pump("it has ended", lambda: p.process.poll() is not None, 8)
             if p.process.returncode != -signal.SIGKILL:
                 raise Failure(f"it ended with {p.process.returncode}, not killed; it said {p.said()!r}")
-            reason = REASONS.get(self.blow, "").format(there=self.there)
-            if self.blow != "deputy" and (reason not in p.said() or "ending it" not in p.said()):
+            reason = (REASONS[self.blow] or "").format(there=self.there)
+            if reason and (reason not in p.said() or "ending it" not in p.said()):
                 raise Failure(f"it did not say that {reason}: {p.said()!r}")
             p.check_output(False)
             return
@@ -281,7 +302,7 @@ class Round:
             try:
                 what(p)
             except Failure as f:
-                wrong.append(f"{self.blow} at {p.point} ({p.engine}): {f}")
+                wrong.append(f"{self.blow} at {p.point} ({p.kind}): {f}")
 
     def run(self):
         wrong = []
@@ -347,7 +368,7 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("bins", type=pathlib.Path)
     args.add_argument("tests", type=pathlib.Path)
-    args.add_argument("--driver", choices=["udp", "veth"], default="veth")
+    args.add_argument("--driver", choices=["udp", "veth", "memif"], default="veth")
     args.add_argument("--only", action="append")
     args.add_argument("--verbose", action="store_true")
     a = args.parse_args()
@@ -361,7 +382,7 @@ def main():
         cluster.up()
         for blow, there in blows:
             if not a.only or blow in a.only:
-                wrong += Round(cluster, a.tests.resolve(), blow, there, a.verbose).run()
+                wrong += Round(cluster, a.tests.resolve(), blow, there).run()
         if wrong or a.verbose:
             for n in (1, 2, 3):
                 print((cluster.run / str(n) / "hpcd.log").read_text(errors="replace")[-6000:])
