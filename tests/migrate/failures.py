@@ -123,6 +123,7 @@ class Program:
         self.cluster, self.point, self.kind, self.move = cluster, point, kind, None
         engine, bits = kind.split()
         self.connection = None
+        self.wrong = False
         self.output = cluster.work / f"{point}.out"
         self.errors = cluster.work / f"{point}.err"
         self.output.write_bytes(b"")
@@ -299,9 +300,12 @@ class Round:
 
     def each(self, what, wrong):
         for p in self.programs:
+            if p.wrong:
+                continue
             try:
                 what(p)
             except Failure as f:
+                p.wrong = True
                 wrong.append(f"{self.blow} at {p.point} ({p.kind}): {f}")
 
     def run(self):

@@ -126,7 +126,7 @@ class Storm:
         self.folder = pathlib.Path(f"/run/hpc-vmm/{self.home}")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [args.patchbay, str(self.folder / "vmm.sock"), args.hpc_vmm, "--storm", str(args.storm)],
+            [args.patchbay, str(self.folder / "vmm.sock"), args.hpc_vmm, "--storm", str(args.storm), *shlex.split(args.bay)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not (self.folder / "vmm.sock").exists():
             if self.process.poll() is not None:
@@ -212,6 +212,7 @@ def parse():
     parser.add_argument("--hpc-vmm", default=str(ROOT / "build/release/bin/hpc-vmm"))
     parser.add_argument("--storm", type=int, metavar="MS",
                         help="move every process of the guest's between nodes each MS milliseconds meanwhile")
+    parser.add_argument("--bay", default="", help="options of patchbay, in one word: '--loss 1%% --reorder 1%% --seed 7'")
     parser.add_argument("--patchbay", default=str(ROOT / "build/release/tests/patchbay"))
     parser.add_argument("--work", type=pathlib.Path, help="work folder; a temporary one if absent")
     parser.add_argument("--json", action="store_true")
