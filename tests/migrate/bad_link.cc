@@ -12,7 +12,9 @@ namespace {
 
 /// A machine that was busy elsewhere must not look like a dead peer: the network's clock goes no further at a
 /// time.
-constexpr net::Nanos kLongestStep = 5 * net::kMillisecond;
+constexpr net::Nanos kLongestStep = 20 * net::kMillisecond;
+/// Shorter than hpcd's, so that a test of a cut link is.
+constexpr net::Nanos kSilence = 400 * net::kMillisecond;
 
 net::Nanos real_now() {
   timespec t{};
@@ -31,7 +33,8 @@ net::Priority priority_of(unsigned stream) {
 
 [[noreturn]] void give_up(const char* why) {
   std::printf("patchbay: the simulated link: %s\n", why);
-  std::exit(1);
+  std::fflush(stdout);
+  std::_Exit(1);
 }
 
 }  // namespace
@@ -42,6 +45,8 @@ class BadLink::Node final : public net::Handler {
     net::Config config;
     config.node = id_of(end);
     config.key.fill(0x5a);
+    config.tuning.silence = kSilence;
+    config.tuning.keepalive = kSilence / 5;
     auto made = net::Transport::create(config, *driver_, driver_->clock(), *this);
     if (!made) give_up(made.error().op);
     transport_ = *std::move(made);
@@ -73,7 +78,8 @@ class BadLink::Node final : public net::Handler {
   }
   void on_peer_up(net::NodeId, std::uint64_t, std::uint64_t) override {}
   void on_peer_down(net::NodeId, net::DownReason reason) override {
-    give_up(std::string(net::down_reason_name(reason)).c_str());
+    if (link_.net_.now() < link_.cut_at_) give_up(std::string(net::down_reason_name(reason)).c_str());
+    if (!std::exchange(link_.lost_, true)) std::printf("link lost\n");
   }
 
  private:
@@ -102,6 +108,7 @@ bool BadLink::pass() {
   const net::Nanos real = real_now();
   net_.advance(net_.now() + std::min(real - real_before_, kLongestStep));
   real_before_ = real;
+  if (net_.now() >= cut_at_) net_.cut(address_of(End::Deputies), address_of(End::Remotes));
   bool worked = false;
   next_ = net_.now() + net::kMillisecond;
   for (const auto& node : nodes_) {

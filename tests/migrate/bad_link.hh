@@ -37,6 +37,10 @@ class BadLink {
   bool pass();
   /// Nanoseconds until pass() has something to do.
   [[nodiscard]] std::int64_t idle() const { return next_ - net_.now(); }
+  /// From `after` on (network time from now) nothing arrives any more.
+  void cut(net::Nanos after) { cut_at_ = net_.now() + after; }
+  /// The ends have noticed that, and nothing can be sent.
+  [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] std::string summary() const;
 
  private:
@@ -48,6 +52,8 @@ class BadLink {
   std::array<std::unique_ptr<Node>, 2> nodes_;
   net::Nanos real_before_ = 0;
   net::Nanos next_ = 0;
+  net::Nanos cut_at_ = net::kNever;
+  bool lost_ = false;
 };
 
 }  // namespace hpcvmm::test

@@ -21,7 +21,7 @@ import time
 # Points: before the right to run has gone out, after it, and on the way home.
 BEFORE = ["ask", "ready", "switch", "sent", "remote-init"]
 AFTER = ["remote-mapped", "remote-run", "fill", "remote-filled", "away"]
-RETURN = ["recall", "drain", "remote-leave", "remote-drain", "remote-drained"]
+RETURN = ["return", "recall", "drain", "remote-leave", "remote-drain", "remote-drained"]
 POINTS = BEFORE + AFTER + RETURN
 KINDS = ["kvm 64", "direct 64", "direct 32"]
 # The blows, and what a process says that does not survive one.

@@ -4,10 +4,11 @@
 // It speaks wire/local.hh with real deputies and remotes and copies records from ring to ring, so that moves
 // can be tested and taken apart without daemons, namespaces or privileges beyond the remote's own.
 //
-//   patchbay SOCKET HPC-VMM [--storm MS] [--loss P] [--reorder P] [--delay US] [--seed N]
+//   patchbay SOCKET HPC-VMM [--storm MS] [--loss P] [--reorder P] [--delay US] [--seed N] [--cut MS]
 //
 // --storm MS moves every process each MS milliseconds; 0: never, and stdin is not read.  Any of the others
-// puts the transport over the simulated network between deputies and remotes; P is 0.01 or 1%.
+// puts the transport over the simulated network between deputies and remotes; P is 0.01 or 1%.  --cut MS:
+// after so long nothing arrives any more.
 //
 // Commands on stdin: "move PID NODE" (1: home), "quit".  Every answer is a line on stdout.
 #include <fcntl.h>
@@ -122,6 +123,13 @@ Process& add(int control) {
 }
 
 void open_channel(Process& p, const Open& o) {
+  if (g_link && g_link->lost()) {
+    Opened no;
+    no.channel = o.channel;
+    no.code = EHOSTDOWN;
+    snprintf(no.why, sizeof no.why, "the link is lost");
+    return say_to(p, no);
+  }
   give_rings(p);
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) abort();
@@ -145,7 +153,7 @@ void open_channel(Process& p, const Open& o) {
   p.channels[o.channel] = &r;
 }
 
-void end(Process& p) {
+void end(Process& p, const char* why = nullptr) {
   if (p.gone) return;
   p.gone = true;
   close(p.control);
@@ -157,8 +165,12 @@ void end(Process& p) {
       p.deputy->channels.erase(p.deputy_channel);
       Closed c;
       c.channel = p.deputy_channel;
-      snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)",
-               static_cast<unsigned>(status));
+      if (why != nullptr) {
+        snprintf(c.why, sizeof c.why, "%s", why);
+      } else {
+        snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)",
+                 static_cast<unsigned>(status));
+      }
       say_to(*p.deputy, c);
     }
   } else {
@@ -316,6 +328,7 @@ double probability(const char* text) {
 bool read_options(int argc, char** argv, bool& input) {
   hpcvmm::net::SimLink link;
   std::uint64_t seed = 1;
+  hpcvmm::net::Nanos cut = 0;
   bool bad = false;
   for (int i = 3; i < argc; i += 2) {
     const std::string option = argv[i];
@@ -333,6 +346,8 @@ bool read_options(int argc, char** argv, bool& input) {
       link.reorder = probability(value);
     } else if (option == "--delay") {
       link.delay = atol(value) * hpcvmm::net::kMicrosecond;
+    } else if (option == "--cut") {
+      cut = atol(value) * hpcvmm::net::kMillisecond;
     } else if (option == "--seed") {
       seed = strtoull(value, nullptr, 10);
     } else {
@@ -340,6 +355,7 @@ bool read_options(int argc, char** argv, bool& input) {
     }
   }
   if (bad) g_link = std::make_unique<BadLink>(link, seed, deliver);
+  if (cut != 0) g_link->cut(cut);
   return true;
 }
 
@@ -401,6 +417,9 @@ int main(int argc, char** argv) {
     if (fds[1].revents != 0) command();
     for (std::size_t i = 0; i < g_processes.size(); ++i)
       if (!g_processes[i]->gone) hear(*g_processes[i]);
+    if (g_link && g_link->lost())
+      for (auto& p : g_processes)
+        if (p->remote) end(*p, "the link is lost");
     if (g_storm_ms != 0)
       for (auto& p : g_processes) {
         if (p->gone || p->remote || !p->registered || p->moving || now_ms() < p->next_move_ms) continue;

@@ -1,5 +1,5 @@
-/* In place of a remote (`up --remote`): the hpc-vmm beside it, which holds its moves for the socket beside it.  hpcd
- * gives remotes a clean environment, so that a test cannot ask for this by a variable. */
+/* In place of a remote (`up --remote`): the hpc-vmm beside it, which holds its moves for the socket beside
+ * it.  hpcd gives remotes a clean environment, so that a test cannot ask for this by a variable. */
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-/* steps STOP: writes 1, 2, 3... a line each, until the file STOP is there, then "done COUNT SUM".  Every step looks
- * whether a page still holds what an earlier step wrote there, and writes it anew; a second thread keeps time. */
+/* steps STOP: writes 1, 2, 3... a line each, until the file STOP is there, then "done COUNT SUM".  Every step
+ * looks whether a page still holds what an earlier step wrote there, and writes it anew; a second thread
+ * keeps time. */
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>

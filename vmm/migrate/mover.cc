@@ -354,6 +354,8 @@ void Home::stop_all() {
     bool all = true;
     for (MobileVcpu* v : engine_.vcpus()) all = v->kick_out() && all;
     if (all) return;
+    // Who is away is waited for; what is lost does not answer.
+    if (runs_away() && lost_until_now()) die(lost_why_);
     sleep_us(5);
   }
 }
@@ -575,6 +577,7 @@ void Home::push_pages(const std::uint64_t* entries, unsigned count, const std::b
 
 int Home::come_back(std::string& why) {
   static_cast<void>(why);
+  trial::hold("return");
   const std::uint64_t stopped = now_us();
   stop_all();
   {

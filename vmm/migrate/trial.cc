@@ -17,7 +17,7 @@ namespace hpcvmm::migrate::trial {
 namespace {
 
 // Copied before main(): later the environment's memory is the guest's.
-const sockaddr_un g_socket = [] {
+const sockaddr_un kSocket = [] {
   sockaddr_un to{};
   const char* const path = std::getenv("HPCVMM_HOLD");  // NOLINT(concurrency-mt-unsafe): no second thread yet
   if (path == nullptr || std::strlen(path) >= sizeof to.sun_path) return to;
@@ -35,7 +35,7 @@ std::uint32_t number(const char* name) {
 
 namespace detail {
 
-const bool holding = g_socket.sun_family != 0;
+const bool holding = kSocket.sun_family != 0;
 const std::uint32_t first_calls = number("HPCVMM_MOVE_AT_CALLS");
 
 void announce(const char* point) {
@@ -43,8 +43,8 @@ void announce(const char* point) {
   if (made < 0) return;
   int fd = -1;
   host().hide_fd(made, &fd);
-  const auto* const to = reinterpret_cast<const sockaddr*>(&g_socket);
-  if (::connect(fd, to, sizeof g_socket) == 0) {
+  const auto* const to = reinterpret_cast<const sockaddr*>(&kSocket);
+  if (::connect(fd, to, sizeof kSocket) == 0) {
     std::array<char, 64> line{};
     const int n =
         std::snprintf(line.data(), line.size(), "%s %d\n", point, static_cast<int>(::syscall(SYS_getpid)));

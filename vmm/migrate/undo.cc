@@ -90,7 +90,8 @@ void Home::visit_next() {
   wanted_ = kTour[call % std::size(kTour)];
   poke();
   const std::uint64_t end = now_us() + kLongestUs;
-  // Held at home it does not move; a vfork child's calls come here while its parent, which holds, waits for it.
+  // Held at home it does not move; a vfork child's calls come here while its parent, which holds, waits for
+  // it.
   while (hold_.load() == 0 && now_us() < end) {
     const std::uint32_t phase = phase_.load();
     const bool settled =
