@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/cluster/names.hh"
 #include "cli/doctor/doctor.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
@@ -185,7 +186,11 @@ int do_launch(LaunchArgs& a, char** envp) {
   o.verbose = a.verbose;
   o.cpus = a.cpus;
   o.node = a.node;
-  const std::string socket = "/run/hpc-vmm/" + std::to_string(a.home) + "/vmm.sock";
+  const char* const cluster = std::getenv("HPCVMM_CLUSTER");  // as the verbs of the cluster have it
+  if (cluster != nullptr && *cluster != 0 && !good_cluster_name(cluster))
+    fail(std::string("HPCVMM_CLUSTER=") + cluster +
+         ": a name is 1 to 8 small letters and digits, a letter first");
+  const std::string socket = Names{cluster == nullptr ? "" : cluster}.node_dir(a.home) + "/vmm.sock";
   o.cluster_fd = ::open(socket.c_str(), O_PATH | O_CLOEXEC);
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));

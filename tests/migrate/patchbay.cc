@@ -1,10 +1,14 @@
 // A patch bay in place of a cluster: one process that is the hpcd of every node, without a network between
-// them.
+// them, or with a simulated one that is bad.
 //
 // It speaks wire/local.hh with real deputies and remotes and copies records from ring to ring, so that moves
 // can be tested and taken apart without daemons, namespaces or privileges beyond the remote's own.
 //
-//   patchbay SOCKET HPC-VMM [--storm MS] [--rounds N]
+//   patchbay SOCKET HPC-VMM [--storm MS] [--loss P] [--reorder P] [--delay US] [--seed N] [--cut MS]
+//
+// --storm MS moves every process each MS milliseconds; 0: never, and stdin is not read.  Any of the others
+// puts the transport over the simulated network between deputies and remotes; P is 0.01 or 1%.  --cut MS:
+// after so long nothing arrives any more.
 //
 // Commands on stdin: "move PID NODE" (1: home), "quit".  Every answer is a line on stdout.
 #include <fcntl.h>
@@ -19,20 +23,25 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "hpcvmm/wire/ring.hh"
+#include "tests/migrate/bad_link.hh"
 
 namespace {
 
 using namespace hpcvmm::wire::local;
+using hpcvmm::test::BadLink;
+using hpcvmm::test::End;
 
 constexpr std::uint64_t kRing = kRingBytes;
 
@@ -50,6 +59,8 @@ struct Process {
   std::map<std::uint32_t, Process*> channels;
   Process* deputy = nullptr;
   std::uint32_t deputy_channel = 0;
+  std::uint32_t circuit = 0;     // remote: its number on the bad link
+  std::uint32_t migrations = 0;  // deputy: as it has said itself
   std::uint64_t next_move_ms = 0;
   bool moving = false;
   unsigned step = 0;
@@ -59,7 +70,9 @@ struct Process {
 std::vector<std::unique_ptr<Process>> g_processes;
 std::string g_vmm;
 unsigned g_storm_ms = 0;
-std::uint64_t g_moves = 0, g_failed = 0;
+std::uint64_t g_moves = 0, g_failed = 0, g_migrations = 0;
+std::unique_ptr<BadLink> g_link;
+std::map<std::uint32_t, Process*> g_circuits;  // remotes
 
 std::uint64_t now_ms() {
   timespec t{};
@@ -110,6 +123,13 @@ Process& add(int control) {
 }
 
 void open_channel(Process& p, const Open& o) {
+  if (g_link && g_link->lost()) {
+    Opened no;
+    no.channel = o.channel;
+    no.code = EHOSTDOWN;
+    snprintf(no.why, sizeof no.why, "the link is lost");
+    return say_to(p, no);
+  }
   give_rings(p);
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) abort();
@@ -128,10 +148,12 @@ void open_channel(Process& p, const Open& o) {
   r.pid = child;
   r.deputy = &p;
   r.deputy_channel = o.channel;
+  r.circuit = static_cast<std::uint32_t>(g_circuits.size()) + 1;
+  g_circuits[r.circuit] = &r;
   p.channels[o.channel] = &r;
 }
 
-void end(Process& p) {
+void end(Process& p, const char* why = nullptr) {
   if (p.gone) return;
   p.gone = true;
   close(p.control);
@@ -143,14 +165,17 @@ void end(Process& p) {
       p.deputy->channels.erase(p.deputy_channel);
       Closed c;
       c.channel = p.deputy_channel;
-      snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)",
-               static_cast<unsigned>(status));
+      if (why != nullptr) {
+        snprintf(c.why, sizeof c.why, "%s", why);
+      } else {
+        snprintf(c.why, sizeof c.why, "its process there has ended (status 0x%x)",
+                 static_cast<unsigned>(status));
+      }
       say_to(*p.deputy, c);
     }
   } else {
     for (auto& [channel, r] : p.channels) {
       Process* const remote = r;
-      remote->deputy->channels.size();
       end(*remote);
     }
   }
@@ -210,6 +235,13 @@ void hear(Process& p) {
       p.channels.erase(it);
       return end(*r);
     }
+    case Type::State: {
+      State s;
+      memcpy(&s, room, sizeof s);
+      g_migrations += s.migrations - p.migrations;
+      p.migrations = s.migrations;
+      return;
+    }
     case Type::MoveDone: {
       MoveDone d;
       memcpy(&d, room, sizeof d);
@@ -233,26 +265,43 @@ void hear(Process& p) {
   }
 }
 
+/// False: its ring is full.
+bool put(Process& to, unsigned stream, std::uint32_t channel, const void* data, std::uint32_t bytes) {
+  if (to.gone || to.memory == nullptr) return true;
+  std::byte* const room = to.out[stream].reserve(channel, bytes);
+  if (room == nullptr) return false;
+  memcpy(room, data, bytes);
+  if (to.out[stream].publish()) {
+    const std::uint64_t one = 1;
+    static_cast<void>(!write(to.wake_vmm, &one, sizeof one));
+  }
+  return true;
+}
+
+bool deliver(End end, std::uint32_t circuit, unsigned stream, std::span<const std::byte> record) {
+  Process& remote = *g_circuits.at(circuit);
+  if (remote.gone) return true;
+  const bool there = end == End::Remotes;
+  return put(there ? remote : *remote.deputy, stream, there ? 1 : remote.deputy_channel, record.data(),
+             static_cast<std::uint32_t>(record.size()));
+}
+
 bool relay(Process& from, unsigned stream) {
   Consumer::View v;
   bool any = false;
   for (unsigned i = 0; i < 64 && from.in[stream].peek(v); ++i) {
-    Process* to = from.remote ? from.deputy : nullptr;
-    std::uint32_t channel = from.deputy_channel;
+    Process* remote = from.remote ? &from : nullptr;
     if (!from.remote) {
       const auto it = from.channels.find(v.channel);
-      if (it != from.channels.end()) to = it->second;
-      channel = 1;
+      if (it != from.channels.end()) remote = it->second;
     }
-    if (to != nullptr && !to->gone && to->memory != nullptr) {
-      std::byte* const room = to->out[stream].reserve(channel, v.bytes);
-      if (room == nullptr) break;
-      memcpy(room, v.data, v.bytes);
-      if (to->out[stream].publish()) {
-        const std::uint64_t one = 1;
-        static_cast<void>(!write(to->wake_vmm, &one, sizeof one));
-      }
-    }
+    const End from_end = from.remote ? End::Remotes : End::Deputies;
+    const End to_end = from.remote ? End::Deputies : End::Remotes;
+    const std::span record(v.data, v.bytes);
+    const bool gone = remote == nullptr || remote->gone;
+    if (!gone && !(g_link ? g_link->send(from_end, remote->circuit, stream, record)
+                          : deliver(to_end, remote->circuit, stream, record)))
+      break;
     from.in[stream].pop();
     any = true;
   }
@@ -271,18 +320,62 @@ void command() {
   printf("no process %d\n", pid);
 }
 
+double probability(const char* text) {
+  char* end = nullptr;
+  const double p = strtod(text, &end);
+  return *end == '%' ? p / 100 : p;
+}
+
+bool read_options(int argc, char** argv, bool& input) {
+  hpcvmm::net::SimLink link;
+  std::uint64_t seed = 1;
+  hpcvmm::net::Nanos cut = 0;
+  bool bad = false;
+  for (int i = 3; i < argc; i += 2) {
+    const std::string option = argv[i];
+    if (i + 1 == argc) return false;
+    const char* const value = argv[i + 1];
+    if (option == "--storm") {
+      g_storm_ms = static_cast<unsigned>(atoi(value));
+      input = false;
+      continue;
+    }
+    bad = true;
+    if (option == "--loss") {
+      link.loss = probability(value);
+    } else if (option == "--reorder") {
+      link.reorder = probability(value);
+    } else if (option == "--delay") {
+      link.delay = atol(value) * hpcvmm::net::kMicrosecond;
+    } else if (option == "--cut") {
+      cut = atol(value) * hpcvmm::net::kMillisecond;
+    } else if (option == "--seed") {
+      seed = strtoull(value, nullptr, 10);
+    } else {
+      return false;
+    }
+  }
+  if (bad) g_link = std::make_unique<BadLink>(link, seed, deliver);
+  if (cut != 0) g_link->cut(cut);
+  return true;
+}
+
+/// Sleeps until there may be something to do.  A bad link wants more often than milliseconds.
+void wait(std::vector<pollfd>& fds, bool busy) {
+  std::int64_t ns = busy ? 0 : std::int64_t{g_storm_ms != 0 ? 2 : 1000} * 1'000'000;
+  if (g_link) ns = std::clamp<std::int64_t>(g_link->idle(), 0, ns);
+  const timespec t{ns / 1'000'000'000, ns % 1'000'000'000};
+  ppoll(fds.data(), fds.size(), &t, nullptr);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 3) return 2;
   g_vmm = argv[2];
-  bool input = true;
-  for (int i = 3; i + 1 < argc; i += 2)
-    if (strcmp(argv[i], "--storm") == 0) {
-      g_storm_ms = static_cast<unsigned>(atoi(argv[i + 1]));
-      input = false;
-    }
   setvbuf(stdout, nullptr, _IOLBF, 0);
+  bool input = true;
+  if (!read_options(argc, argv, input)) return 2;
   unlink(argv[1]);
   const int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   sockaddr_un at{};
@@ -297,7 +390,7 @@ int main(int argc, char** argv) {
   signal(SIGTERM, [](int) { *stopping = true; });
   while (!*stopping) {
     std::vector<pollfd> fds{{listener, POLLIN, 0}, {input ? 0 : -1, POLLIN, 0}};
-    bool busy = false;
+    bool busy = g_link && g_link->pass();
     for (std::size_t i = 0; i < g_processes.size(); ++i) {
       Process& p = *g_processes[i];
       if (p.gone || p.memory == nullptr) continue;
@@ -310,7 +403,7 @@ int main(int argc, char** argv) {
       fds.push_back({p->wake_me, POLLIN, 0});
       if (!p->in[0].prepare_sleep() || !p->in[1].prepare_sleep()) busy = true;
     }
-    poll(fds.data(), fds.size(), busy ? 0 : g_storm_ms != 0 ? 2 : 1000);
+    wait(fds, busy);
     for (auto& p : g_processes) {
       if (p->gone || p->memory == nullptr) continue;
       std::uint64_t count = 0;
@@ -325,6 +418,9 @@ int main(int argc, char** argv) {
     if (fds[1].revents != 0) command();
     for (std::size_t i = 0; i < g_processes.size(); ++i)
       if (!g_processes[i]->gone) hear(*g_processes[i]);
+    if (g_link && g_link->lost())
+      for (auto& p : g_processes)
+        if (p->remote) end(*p, "the link is lost");
     if (g_storm_ms != 0)
       for (auto& p : g_processes) {
         if (p->gone || p->remote || !p->registered || p->moving || now_ms() < p->next_move_ms) continue;
@@ -332,8 +428,9 @@ int main(int argc, char** argv) {
         start_move(*p, kTour[p->step++ % 5]);
       }
   }
-  printf("moves %llu failed %llu\n", static_cast<unsigned long long>(g_moves),
-         static_cast<unsigned long long>(g_failed));
+  if (g_link) printf("%s\n", g_link->summary().c_str());
+  printf("moves %llu failed %llu migrations %llu\n", static_cast<unsigned long long>(g_moves),
+         static_cast<unsigned long long>(g_failed), static_cast<unsigned long long>(g_migrations));
   for (auto& p : g_processes)
     if (!p->gone && p->remote) kill(p->pid, SIGKILL);
   return 0;

@@ -12,7 +12,7 @@ static unsigned result[4];
 static void* run(void* arg) {
   const long id = (long)arg;
   for (int round = 0; round < 300; ++round) {
-    for (unsigned k = 0; k < 300000; ++k) own = own * 1103515245U + 12345U + k;
+    for (unsigned k = 0; k < 700000; ++k) own = own * 1103515245U + 12345U + k;
     pthread_mutex_lock(&lock);
     while (turn % 4 != id) pthread_cond_wait(&turned, &lock);
     ++turn;

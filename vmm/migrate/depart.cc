@@ -13,6 +13,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/mobile.hh"
+#include "vmm/migrate/trial.hh"
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -32,6 +33,7 @@ constexpr std::uint64_t kStashEnd = kZoneEnd;
 
 int Home::open_channel(std::uint32_t node, std::string& why) {
   channel_ = next_channel_;
+  there_ = node;
   next_channel_ = next_channel_ % 65535 + 1;
   lost_ = 0;
   opened_ = ready_ = 1;
@@ -79,6 +81,7 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
 /// Everything that can be done while it still runs here: the remote gets ready.
 int Home::ask(std::uint32_t node, local::Mode mode, std::string& why) {
   set_phase(Phase::Ask);
+  trial::hold("ask");
   open_pagemap();
   if (auto ok = uffd_.open(-1); !ok) {
     why = std::string("cannot watch its memory (") + ok.error().op + "): give it access to /dev/userfaultfd";
@@ -116,6 +119,7 @@ int Home::wait_prepared(Stream stream, std::string& why) {
 }
 
 int Home::depart(std::uint32_t node, std::string& why) {
+  trial::hold("ready");
   stopped_us_ = now_us();
   stop_all();
   const bool quiet = wait_until_quiet();
@@ -129,7 +133,14 @@ int Home::depart(std::uint32_t node, std::string& why) {
     return EPERM;
   }
   set_phase(Phase::Switch);
+  trial::hold("switch");
   if (const int rc = leave_locked(quiet, why)) return rc;
+  trial::hold("sent");
+  if (lost_until_now()) {
+    undo_leave_locked();
+    why = lost_why_;
+    return ETIMEDOUT;
+  }
   where_ = node;
   set_phase(Phase::Fill);
   return 0;
@@ -162,10 +173,12 @@ int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
     return rc;
   }
   ++migrations_;
+  trial::hold("fill");
   if (mode != local::Mode::Precopy) push_stash();
   const std::uint64_t began = began_us_.load();
   figures_.downtime_us = (began > stopped_us_ ? began : now_us()) - stopped_us_;
   set_phase(Phase::Away);
+  trial::hold("away");
   return 0;
 }
 
@@ -221,13 +234,6 @@ bool Home::set_aside(const std::vector<MapEntry>& entries, bool quiet) {
   return true;
 }
 
-void Home::unstash() {
-  for (const Directory::Stash& s : directory_.stashes())
-    ::mremap(pointer(s.copy), s.end - s.begin, s.end - s.begin, MREMAP_MAYMOVE | MREMAP_FIXED,
-             pointer(s.begin));
-  directory_.clear();
-}
-
 /// What the remote has to have, as the mappings are now.
 std::vector<MapEntry> Home::describe_all_locked() const {
   std::vector<MapEntry> entries;
@@ -275,7 +281,7 @@ int Home::leave_locked(bool quiet, std::string& why) {
   const mem::LockGuard guard(lock_);
   if (!set_aside(entries, quiet)) {
     why = "its memory cannot be set aside";
-    unstash();
+    unstash_locked();
     host().is_back();
     return ENOMEM;
   }

@@ -90,6 +90,8 @@ class Home final : public mem::PagesAway {
   // For MobileVcpu.
   [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
   void park();
+  /// Trials: moves the process to the next node of a tour, and waits until it is there.
+  void visit_next();
   [[nodiscard]] bool runs_away() const { return runs_away_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint32_t fp_bytes() const { return fp_bytes_; }
   bool send(Stream stream, std::initializer_list<Part> parts);
@@ -161,8 +163,15 @@ class Home final : public mem::PagesAway {
   std::uint64_t stash_address(std::uint64_t begin, std::uint64_t bytes);
   bool stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, bool quiet);
   bool stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins, bool quiet);
-  void unstash();
   static void ring_bell(int fd);
+
+  // undo.cc
+  void lose_own_hpcd();
+  bool lost_until_now();
+  void undo_leave_locked();
+  void touch_while_heard(std::uint64_t address);
+  void hear_for_mover();
+  void unstash_locked();
 
   // pager.cc
   static void* pager_main(void* self);
@@ -206,6 +215,8 @@ class Home final : public mem::PagesAway {
 
   std::atomic<std::uint32_t> phase_{0};
   std::atomic<std::uint32_t> stop_{0};
+  std::atomic<std::uint32_t> ear_{0};    // undo.cc: who hears hpcd while the mover may wait for a page
+  std::atomic<std::uint32_t> calls_{0};  // trials: system calls so far
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};
@@ -219,6 +230,7 @@ class Home final : public mem::PagesAway {
   wire::local::Mode mode_ = wire::local::Mode::Hybrid;
 
   std::uint32_t channel_ = 0, next_channel_ = 1;
+  std::atomic<std::uint32_t> there_{0};  // the node at the other end of the channel
   std::uint32_t fp_bytes_ = 0;
   std::uint64_t epoch_ = 0;
   std::uint32_t migrations_ = 0;

@@ -9,6 +9,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/step_out.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -46,6 +47,8 @@ engine::Exit MobileVcpu::run() {
   if (!away && e.kind == engine::ExitKind::Interrupted && home_->stopping())
     e = step_out(*local_, home_->who().host_vdso_begin, home_->who().host_vdso_end);
   leave_guest();
+  const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
+  if (call && trial::first_calls() != 0) home_->visit_next();
   return e;
 }
 

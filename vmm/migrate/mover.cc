@@ -20,6 +20,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/mobile.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -163,7 +164,7 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
     case local::Type::Closed: {
       local::Closed c{};
       if (!as(c, message, bytes) || c.channel != channel_) return;
-      std::snprintf(lost_why_, sizeof lost_why_, "node %u is lost: %s", where_.load(), c.why);
+      std::snprintf(lost_why_, sizeof lost_why_, "node %u is lost: %s", there_.load(), c.why);
       lost_ = 1;
       return;
     }
@@ -273,10 +274,7 @@ bool Home::wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t until_
   const std::uint64_t end = now_us() + limit_ms * 1000;
   while (word.load() == until_not && lost_.load() == 0) {
     if (now_us() > end) return false;
-    if (!hear(50)) {
-      std::snprintf(lost_why_, sizeof lost_why_, "the hpcd of its home node has ended");
-      lost_ = 1;
-    }
+    if (!hear(50)) lose_own_hpcd();
   }
   return lost_.load() == 0;
 }
@@ -296,6 +294,8 @@ void Home::stop_all() {
     bool all = true;
     for (MobileVcpu* v : engine_.vcpus()) all = v->kick_out() && all;
     if (all) return;
+    // Who is away is waited for; what is lost does not answer.
+    if (runs_away() && lost_until_now()) die(lost_why_);
     sleep_us(5);
   }
 }
@@ -324,11 +324,13 @@ void Home::release_all() {
 
 int Home::come_back(std::string& why) {
   static_cast<void>(why);
+  trial::hold("return");
   const std::uint64_t stopped = now_us();
   stop_all();
   {
     const mem::LockGuard guard(mm_->lock());
     set_phase(Phase::Recall);
+    trial::hold("recall");
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
     for (MobileVcpu* v : engine_.vcpus()) v->arrive();
@@ -347,12 +349,13 @@ int Home::come_back(std::string& why) {
   }
   // The stack may have grown there by itself; touching it makes the host's mapping grow here.
   if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0) {
-    static_cast<void>(touch(stack));
+    touch_while_heard(stack);
   }
   began_us_ = 0;
   note_entry_ = true;
   release_all();
   ++migrations_;
+  trial::hold("drain");
   while (drained_.load() != kAllDrained) {
     if (lost_.load() != 0) die(lost_why_);
     if (!hear(50)) die("the hpcd of its home node has ended");

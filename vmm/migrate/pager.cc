@@ -61,8 +61,12 @@ void Home::pager() {
       futex_wake(&close_uffd_);
     }
     if (!link_.prepare_sleep()) continue;
-    pollfd p[3] = {{link_.wake_fd(), POLLIN, 0}, {pager_poke_, POLLIN, 0}, {uffd_.fd(), POLLIN, 0}};
-    ::poll(p, 3, -1);
+    pollfd p[4] = {{link_.wake_fd(), POLLIN, 0},
+                   {pager_poke_, POLLIN, 0},
+                   {uffd_.fd(), POLLIN, 0},
+                   {ear_.load() != 0 ? link_.control_fd() : -1, POLLIN, 0}};
+    ::poll(p, 4, -1);
+    if (p[3].revents != 0) hear_for_mover();
     link_.woken();
     std::uint64_t count = 0;
     if (p[1].revents != 0) static_cast<void>(!::read(pager_poke_, &count, sizeof count));

@@ -25,6 +25,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/remote_impl.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -200,6 +201,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       return;
     }
     case Msg::Mapped:
+      trial::hold("remote-mapped");
       mapped_ = true;
       local_calls_ = (head.flags & kMayCallLocally) != 0;
       return;
@@ -222,6 +224,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
     case Msg::PushDone: {
       push_said_ |= stream == Stream::Bulk ? 1U : 2U;
       if (push_said_ != 3) return;
+      trial::hold("remote-filled");
       push_has_ended();
       return start_drain();
     }
@@ -323,6 +326,7 @@ void Remote::on_init(const Init& i) {
   } else {
     install_remote_signals(direct_);
   }
+  trial::hold("remote-init");
   send(Stream::Urgent, {{&r, sizeof r}});
 }
 
@@ -377,6 +381,7 @@ void Remote::on_run(const std::byte* data, std::size_t bytes) {
     ::_exit(1);
   }
   running_ = true;
+  if (began_.load() == 0) trial::hold("remote-run");
   r->order(run, data + sizeof run, bytes - sizeof run);
 }
 

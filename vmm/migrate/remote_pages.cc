@@ -15,6 +15,7 @@
 #include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/remote_impl.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -230,6 +231,14 @@ void Remote::push_has_ended() {
   push_done_ = true;
   attic_.clear();
   void_.clear();
+  // What home wants as soon as it arrives, and has not: it has never been written, so home may have it.
+  for (const std::uint64_t page : promised_) {
+    pending_.erase(page);
+    taken_.insert(page);
+    uffd_.wake(page);
+    send_page(page, kPageNone, nullptr);
+  }
+  promised_.clear();
   for (auto it = pending_.begin(); it != pending_.end();) {
     const auto range = find(*it);
     if (range == ranges_.end() || range->second.kind != PageKind::Held || taken_.contains(*it)) {
@@ -271,6 +280,7 @@ void Remote::on_fault(const Uffd::Fault& f) {
 // --- going home
 
 void Remote::on_leave() {
+  trial::hold("remote-leave");
   Leaving l{};
   l.stack_begin = ~std::uint64_t{0};
   {
@@ -301,6 +311,7 @@ void* Remote::drain_main(void* self) {
 }
 
 void Remote::drain() {
+  trial::hold("remote-drain");
   std::vector<std::pair<std::uint64_t, std::uint64_t>> all;
   {
     const mem::LockGuard guard(lock_);
@@ -311,6 +322,7 @@ void Remote::drain() {
     }
   }
   for (const auto& [begin, end] : all) drain_range(begin, end);
+  trial::hold("remote-drained");
   const Head done{Msg::Drained};
   send(Stream::Bulk, {{&done, sizeof done}});
   // Pages that were taken on demand travel in the urgent stream.
