@@ -2,9 +2,9 @@
  *
  * Prints AT address pages, then obeys lines of stdin and answers each with one line:
  *
- *   touch FIRST STEP COUNT VALUE   touches COUNT pages, each STEP behind the last (modulo all); word 1 of
- * each must be VALUE moved FIRST STEP COUNT VALUE   the same, begun as soon as a gap of half a millisecond
- * shows that the process has moved
+ *   touch FIRST STEP COUNT VALUE LEAST   touches COUNT pages, each STEP behind the last (modulo all); word 1
+ * of each must be VALUE moved FIRST STEP COUNT VALUE LEAST   the same, begun as soon as a gap of half a
+ * millisecond shows that the process has moved
  *
  * The answer: TOUCHED, how many took at least a microsecond (the others were there), median and 99th
  * percentile of those in microseconds, and how many values were wrong. */
@@ -38,9 +38,11 @@ int main(int argc, char** argv) {
   fflush(stdout);
   char line[128];
   char what[16];
+  double least;
   while (fgets(line, sizeof line, stdin) != NULL) {
     unsigned long first, step, count, value, wrong = 0, faults = 0;
-    need(sscanf(line, "%15s %lu %lu %lu %lu", what, &first, &step, &count, &value) == 5 && count <= kMost,
+    need(sscanf(line, "%15s %lu %lu %lu %lu %lf", what, &first, &step, &count, &value, &least) == 6 &&
+             count <= kMost,
          "line");
     if (strcmp(what, "moved") == 0) wait_for_a_gap();
     for (unsigned long i = 0; i < count; ++i) {
@@ -50,7 +52,7 @@ int main(int argc, char** argv) {
       page[2] = found;
       const double took = now_us() - begin;
       wrong += found != value;
-      if (took >= 1) g_times[faults++] = took;
+      if (took >= least) g_times[faults++] = took;
     }
     qsort(g_times, faults, sizeof g_times[0], by_size);
     printf("TOUCHED %lu %.3f %.3f %lu\n", faults, faults != 0 ? g_times[faults / 2] : 0.0,

@@ -1,4 +1,6 @@
-/* uffd PAGES: microseconds that the service of one missing page takes locally, median: fault, wake-up of a
+/* uffd PAGES, uffd bulk MIB: what userfaultfd takes locally.
+ *
+ * PAGES: microseconds that the service of one missing page takes locally, median: fault, wake-up of a
  * service thread that sleeps in poll(), UFFDIO_COPY of a page from elsewhere, wake-up of the one that
  * faulted. */
 #include <fcntl.h>
@@ -37,22 +39,46 @@ static void* serve(void* unused) {
   return NULL;
 }
 
-int main(int argc, char** argv) {
-  need(argc == 2, "usage: uffd PAGES");
-  const size_t pages = (size_t)atol(argv[1]);
-  double* times = calloc(pages, sizeof *times);
+static void watch(void* memory, size_t bytes) {
   g_fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
   need(g_fd >= 0, "userfaultfd");
   struct uffdio_api api = {.api = UFFD_API};
   need(ioctl(g_fd, UFFDIO_API, &api) == 0, "UFFDIO_API");
-  volatile char* memory =
-      mmap(NULL, pages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  g_source = mmap(NULL, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  need(times != NULL && memory != MAP_FAILED && g_source != MAP_FAILED, "memory");
-  memset(g_source, 7, kPage);
-  struct uffdio_register range = {.range = {.start = (uint64_t)(uintptr_t)memory, .len = pages * kPage},
+  struct uffdio_register range = {.range = {.start = (uint64_t)(uintptr_t)memory, .len = bytes},
                                   .mode = UFFDIO_REGISTER_MODE_MISSING};
   need(ioctl(g_fd, UFFDIO_REGISTER, &range) == 0, "UFFDIO_REGISTER");
+}
+
+static char* memory_of(size_t bytes) {
+  char* p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  need(p != MAP_FAILED, "mmap");
+  return p;
+}
+
+static int bulk(size_t bytes) {
+  char* memory = memory_of(bytes);
+  char* source = memory_of(bytes);
+  memset(source, 7, bytes);
+  watch(memory, bytes);
+  const double begin = now_us();
+  for (size_t at = 0; at < bytes; at += kPage) {
+    struct uffdio_copy copy = {
+        .dst = (uint64_t)(uintptr_t)(memory + at), .src = (uint64_t)(uintptr_t)(source + at), .len = kPage};
+    need(ioctl(g_fd, UFFDIO_COPY, &copy) == 0, "UFFDIO_COPY");
+  }
+  return report(now_us() - begin);
+}
+
+int main(int argc, char** argv) {
+  if (argc == 3 && strcmp(argv[1], "bulk") == 0) return bulk((size_t)atol(argv[2]) << 20);
+  need(argc == 2, "usage: uffd PAGES|bulk MIB");
+  const size_t pages = (size_t)atol(argv[1]);
+  double* times = calloc(pages, sizeof *times);
+  need(times != NULL, "calloc");
+  volatile char* memory = memory_of(pages * kPage);
+  g_source = memory_of(kPage);
+  memset(g_source, 7, kPage);
+  watch((char*)(uintptr_t)memory, pages * kPage);
   pthread_t thread;
   need(pthread_create(&thread, NULL, serve, NULL) == 0, "pthread_create");
   for (size_t i = 0; i < pages; ++i) {
