@@ -4,6 +4,7 @@ import ctypes
 import re
 import statistics
 import struct
+import time
 
 import measure
 import raw
@@ -119,29 +120,39 @@ def fault_in_fill(ctx, floor, local):
                  f"{100 * statistics.median(shares):.0f} % of the first {count} touches fault")
 
 
-def rounds(lines):
-    """(begin_us, microseconds) and checksum of each line of crunch.c."""
-    found = [re.fullmatch(r"ROUND \d+ (\d+) ([0-9.]+) ([0-9a-f]+)", text) for text in lines]
-    if not found or not all(found):
-        raise measure.Failed(f"crunch said {lines[-1:]}")
-    return [(float(f[1]), float(f[2])) for f in found], [f[3] for f in found]
+def parsed(text):
+    """(begin_us, microseconds, checksum) of a line of crunch.c."""
+    found = re.fullmatch(r"ROUND \d+ (\d+) ([0-9.]+) ([0-9a-f]+)", text)
+    if not found:
+        raise measure.Failed(f"crunch said {text!r}")
+    return float(found[1]), float(found[2]), found[3]
+
+
+def crunch(ctx, name, loops, targets, after, **more):
+    """Moves a program of crunch.c to each target, lets it finish `after` rounds more, and runs it natively for as many
+    rounds: (moves, the guest's rounds, native rounds)."""
+    moves = []
+    with ctx.cluster.launch([measure.program(name), "1000000", loops], **more) as guest:
+        found = [parsed(guest.line())]
+        for to in targets:
+            moves.append(guest.move(to))
+            time.sleep(0.02)
+        while sum(begin * 1000 > moves[-1]["end_ns"] for begin, _, _ in found) < after:
+            found.append(parsed(guest.line()))
+        found += map(parsed, guest.end())
+    native = measure.output([measure.program(name), str(len(found)), loops], env=more.get("env")).splitlines()
+    native = [parsed(text) for text in native]
+    if [check for _, _, check in native] != [check for _, _, check in found]:
+        raise measure.Failed(f"{name}: its results differ from the native run's")
+    return moves, found, native
 
 
 def compute(ctx):
-    count, loops = ("6", "200000") if ctx.tiny else ("24", "1500000")
-    command = [measure.program("crunch.64"), count, loops]
+    loops, after = ("200000", 5) if ctx.tiny else ("1500000", 24)
     times, floor = [], []
     for _ in range(ctx.repeat):
-        native, sums = rounds(measure.output(command).splitlines())
-        with ctx.cluster.launch(command) as guest:
-            first = guest.line()
-            moved = guest.move(2)
-            guest_rounds, guest_sums = rounds([first] + guest.rest())
-        if sums != guest_sums:
-            raise measure.Failed("compute: the results differ from the native run's")
-        after = [took for begin, took in guest_rounds if begin * 1000 > moved["end_ns"]]
-        if not after:
-            raise measure.Failed("compute: it had ended before the move was over")
-        times.append(statistics.median(after) / 1000)
-        floor.append(statistics.median(took for _, took in native) / 1000)
+        moves, found, native = crunch(ctx, "crunch.64", loops, (2,), after)
+        there = [took for begin, took, _ in found if begin * 1000 > moves[0]["end_ns"]]
+        times.append(statistics.median(there) / 1000)
+        floor.append(statistics.median(took for _, took, _ in native) / 1000)
     yield Result("compute", "computing after the move", "ms", times, "native", floor, goal=1.02)

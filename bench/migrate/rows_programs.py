@@ -13,7 +13,7 @@ import time
 
 import measure
 from measure import Result, number
-from rows_calls import rounds
+from rows_calls import crunch
 
 TARGETS = (2, 3, "home", 3, 2, "home")
 
@@ -23,25 +23,15 @@ def figures(moves):
     return f"{len(moves)} moves, down {number(statistics.median(downs))} ms, at most {number(max(downs))} ms"
 
 
-def crunching(ctx, key, name, what, engine=None, **environment):
-    """A program of crunch.c: each round's checksum must be the native one's; the figure is the whole run's time."""
-    count, loops = ("60" if ctx.tiny else "120", "1000000")
-    command = [measure.program(name), count, loops]
-    variables = dict(ctx.environment, **environment)
+def crunching(ctx, key, name, what, **environment):
+    """The figure is the time of all rounds, those in which it was moved included."""
     times, floor, moves = [], [], []
     for _ in range(ctx.repeat):
-        native, sums = rounds(measure.output(command, env=variables).splitlines())
-        with ctx.cluster.launch(command, engine=engine, env=variables) as guest:
-            lines = [guest.line()]
-            for to in TARGETS[:2 if ctx.tiny else len(TARGETS)]:
-                moves.append(guest.move(to))
-                time.sleep(0.02)
-            lines += guest.rest()
-        ours, guest_sums = rounds(lines)
-        if guest_sums != sums:
-            raise measure.Failed(f"{key}: its results differ from the native run's")
-        times.append(sum(took for _, took in ours) / 1000)
-        floor.append(sum(took for _, took in native) / 1000)
+        more, ours, native = crunch(ctx, name, "1000000", TARGETS[:2] if ctx.tiny else TARGETS, 3,
+                                    env=dict(ctx.environment, **environment))
+        moves += more
+        times.append(sum(took for _, took, _ in ours) / 1000)
+        floor.append(sum(took for _, took, _ in native) / 1000)
     yield Result(key, what, "ms", times, "native", floor, note=figures(moves) + ", all results the same")
 
 

@@ -133,6 +133,9 @@ def main():
         results, remarks, failed = measure_rows(args, (lambda _: None) if args.json else lambda r: print_row(r, args.markdown))
     except measure.Failed as reason:
         sys.exit(f"table.py: {reason}")
+    except KeyboardInterrupt as reason:
+        print(f"table.py: ended by {reason or 'SIGINT'}; the cluster is down", file=sys.stderr)
+        return 130
     missed = [r.id for r in results if r.met is False]
     if args.json:
         print(json.dumps({"machine": host, "repetitions": args.repeat, "rows": [r.as_json() for r in results],
