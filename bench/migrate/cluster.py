@@ -12,7 +12,7 @@ import time
 import measure
 
 NODES = 3
-AWAY = (2, 3)
+HOME = 1
 
 
 class Cluster:
@@ -55,6 +55,8 @@ class Cluster:
         """What `migrate --json` says, with begin_ns and end_ns of the command (CLOCK_MONOTONIC)."""
         begin = time.monotonic_ns()
         moved = json.loads(measure.output([self.vmm, "migrate", str(pid), str(to), "--mode", mode, "--json"], timeout=60))
+        if moved["where"] != (HOME if to == "home" else to):
+            raise measure.Failed(f"migrate {pid} {to}: it runs on node {moved['where']}")
         return dict(moved, begin_ns=begin, end_ns=time.monotonic_ns())
 
     def processes(self):

@@ -83,7 +83,8 @@ def downtime_of(ctx, mib):
         postcopy.append(peers.run(mib, 0, "postcopy"))
     size = size_name(mib)
     yield Result(f"downtime.{mib}", f"downtime, {size} dirtied at full speed", "ms", every, goal=2.0,
-                 note=f"largest {number(max(every))} ms, {len(every)} moves, memory intact; total {number(statistics.median(out))} ms")
+                 note=f"largest {number(max(every))} ms, {len(every)} moves, memory intact; "
+                 f"total {number(statistics.median(out))} ms")
     yield from against(Result(f"downtime.{mib}.qemu", f"downtime, {size}", "ms", medians), postcopy, "downtime_ms",
                        "QEMU post-copy", 1.0)
     what = f"longest gap seen in a move, {size}"
@@ -95,8 +96,8 @@ def downtime_of(ctx, mib):
         return
     limit = 5
     found = peers.run(mib, 0, "precopy", limit)
-    ctx.remark(f"QEMU pre-copy of {size} dirtied at full speed: " +
-               (f"none over after {limit} s" if found is None else f"down {found['downtime_ms']} ms, total {found['total_ms']} ms"))
+    figures = f"not over after {limit} s" if found is None else f"down {found['downtime_ms']} ms, total {found['total_ms']} ms"
+    ctx.remark(f"QEMU pre-copy of {size} dirtied at full speed: {figures}")
 
 
 def gap(ctx):
@@ -124,6 +125,20 @@ def gap(ctx):
                  [measure.percentile(guest_gaps, 0.99)], "the same loop natively", [measure.percentile(native_gaps, 0.99)],
                  relation="difference", goal=10.0,
                  note=f"median {number(statistics.median(guest_gaps))} ms, natively {number(statistics.median(native_gaps))} ms")
+
+
+def summary(runs):
+    """What a peer's total time does not say."""
+    figures = [p for p in runs if p]
+    if not figures:
+        return "no figures"
+    text = f"down {number(statistics.median(p['downtime_ms'] for p in figures))} ms"
+    seen = [p["gap_ms"] for p in figures if p["gap_ms"] is not None]
+    if seen:
+        text += f", its guest saw a gap of {number(statistics.median(seen))} ms"
+    if len(figures) < len(runs):
+        text += f"; {len(runs) - len(figures)} of {len(runs)} not over after 30 s"
+    return text
 
 
 def total(ctx):
@@ -154,13 +169,7 @@ def total(ctx):
             yield from against(more, theirs[mode], "total_ms", f"QEMU {mode}", 1.0)
         if not peers.why_not:
             for mode in qemu.MODES:
-                figures = [p for p in theirs[mode] if p]
-                unfinished = len(theirs[mode]) - len(figures)
-                downs = f"down {number(statistics.median(p['downtime_ms'] for p in figures))} ms" if figures else ""
-                seen = [p["gap_ms"] for p in figures if p["gap_ms"] is not None]
-                ctx.remark(f"QEMU {mode}, {size_name(mib)}, {load}: {downs}" +
-                           (f", its guest saw a gap of {number(statistics.median(seen))} ms" if seen else "") +
-                           (f"; {unfinished} of {len(theirs[mode])} not over after 30 s" if unfinished else ""))
+                ctx.remark(f"QEMU {mode}, {size_name(mib)}, {load}: {summary(theirs[mode])}")
     yield Result("total.floor", f"total, {size_name(mib)}, idle", "ms", idle_values, "UFFDIO_COPY of as much in bulk", copy)
     if peers.why_not:
         ctx.remark(f"QEMU: {peers.why_not}")

@@ -1,6 +1,8 @@
 """Rows: programs that people run, moved live; what they print must be what they print natively."""
 import contextlib
+import fcntl
 import os
+import pathlib
 import pty
 import re
 import select
@@ -9,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import tempfile
+import termios
 import time
 
 import measure
@@ -163,7 +166,7 @@ class Terminal:
 
 
 def persistently(ctx, pid, to, refused):
-    """A process is not moved in the moment in which it forks, and a loop of a shell's often does."""
+    """A process is refused in the moment in which it forks, and a loop of a shell's often does."""
     while True:
         try:
             return ctx.cluster.migrate(pid, to)
@@ -174,7 +177,6 @@ def persistently(ctx, pid, to, refused):
 
 
 def bash(ctx):
-    count = 20 if ctx.tiny else 100
     moves, answers, refused = [], [], []
     terminal = Terminal()
     try:
@@ -182,9 +184,9 @@ def bash(ctx):
             words = ctx.cluster.words(["/bin/bash", "--norc", "--noprofile", "-i"])
             shell = subprocess.Popen(words, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave,
                                      start_new_session=True, env=dict(ctx.environment, PS1="$ ", HISTFILE=""),
-                                     preexec_fn=lambda: os.setpgid(0, 0) if os.getpgrp() != os.getpid() else None)
+                                     preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
             try:
-                terminal.say(f"for ((i = 1; i <= {count}; i++)); do echo $i; sleep 0.05; done > {folder}/job & echo job=$!=")
+                terminal.say(f"while [ ! -e {folder}/end ]; do echo $((++i)); sleep 0.05; done > {folder}/job & echo job=$!=")
                 job = int(terminal.expect(r"job=(\d+)=")[1])
                 for turn, to in enumerate(TARGETS[:2 if ctx.tiny else len(TARGETS)]):
                     moves += [persistently(ctx, pid, to, refused) for pid in (shell.pid, job)]
@@ -192,16 +194,21 @@ def bash(ctx):
                     terminal.say(f"echo answer=$(({turn} + 40))=")
                     terminal.expect(rf"answer={turn + 40}=")
                     answers.append((time.monotonic() - begin) * 1e3)
-                terminal.say("jobs; wait %1; echo status=$?=")
+                terminal.say("fg")
+                terminal.expect(r"sleep 0\.05")
+                terminal.say("\x1a")
+                terminal.expect(r"\[1\]\+ +Stopped")
+                terminal.say("bg; jobs; wait %1; echo status=$?=")
                 terminal.expect(r"\[1\]\+? +Running")
+                pathlib.Path(folder, "end").touch()
                 if terminal.expect(r"status=(\d+)=", 60)[1] != "0":
                     raise measure.Failed("bash: its job ended badly")
                 terminal.say("exit 7")
                 if shell.wait(20) != 7:
                     raise measure.Failed(f"bash: exit status {shell.returncode} instead of 7")
-                with open(f"{folder}/job", encoding="ascii") as lines:
-                    if lines.read() != "".join(f"{i}\n" for i in range(1, count + 1)):
-                        raise measure.Failed("bash: the job's output is not what it is natively")
+                lines = pathlib.Path(folder, "job").read_text(encoding="ascii").split()
+                if not lines or lines != [str(i + 1) for i in range(len(lines))]:
+                    raise measure.Failed("bash: the job's output is not what it is natively")
             finally:
                 shell.kill()
                 shell.wait()

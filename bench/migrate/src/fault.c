@@ -22,7 +22,7 @@ static int by_size(const void* a, const void* b) {
 }
 
 static void wait_for_a_gap(void) {
-  for (double before = now_us(), now = before; now - before < 500; now = now_us()) before = now;
+  for (double before = now_us(), now = before; now - before < 300; now = now_us()) before = now;
 }
 
 int main(int argc, char** argv) {
