@@ -151,8 +151,11 @@ class Terminal:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
+    def press(self, keys):
+        os.write(self.master, keys.encode())
+
     def say(self, line):
-        os.write(self.master, line.encode() + b"\n")
+        self.press(line + "\n")
 
     def expect(self, pattern, limit=30):
         """Reads on until the pattern has come; forgets what was before its end."""
@@ -176,27 +179,30 @@ def persistently(ctx, pid, to, refused):
             refused.append(to)
 
 
-def bash(ctx):
-    moves, answers, refused = [], [], []
+def session(ctx, words, turn):
+    """Works with an interactive bash and its job in the background; turn(shell, job, i) is called before each of its
+    answers.  How long they took, in ms."""
+    answers = []
     terminal = Terminal()
     try:
         with tempfile.TemporaryDirectory(prefix="hpcvmm-bash-") as folder:
-            words = ctx.cluster.words(["/bin/bash", "--norc", "--noprofile", "-i"])
             shell = subprocess.Popen(words, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave,
                                      start_new_session=True, env=dict(ctx.environment, PS1="$ ", HISTFILE=""),
                                      preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
             try:
                 terminal.say(f"while [ ! -e {folder}/end ]; do echo $((++i)); sleep 0.05; done > {folder}/job & echo job=$!=")
                 job = int(terminal.expect(r"job=(\d+)=")[1])
-                for turn, to in enumerate(TARGETS[:2 if ctx.tiny else len(TARGETS)]):
-                    moves += [persistently(ctx, pid, to, refused) for pid in (shell.pid, job)]
+                for i in range(2 if ctx.tiny else len(TARGETS)):
+                    turn(shell.pid, job, i)
                     begin = time.monotonic()
-                    terminal.say(f"echo answer=$(({turn} + 40))=")
-                    terminal.expect(rf"answer={turn + 40}=")
+                    terminal.say(f"echo answer=$(({i} + 40))=")
+                    terminal.expect(rf"answer={i + 40}=")
                     answers.append((time.monotonic() - begin) * 1e3)
                 terminal.say("fg")
-                terminal.expect(r"sleep 0\.05")
-                terminal.say("\x1a")
+                terminal.expect(r"done > \S+job")
+                # It names the job before it gives it the terminal.
+                time.sleep(0.5)
+                terminal.press("\x1a")
                 terminal.expect(r"\[1\]\+ +Stopped")
                 terminal.say("bg; jobs; wait %1; echo status=$?=")
                 terminal.expect(r"\[1\]\+? +Running")
@@ -214,6 +220,20 @@ def bash(ctx):
                 shell.wait()
     finally:
         terminal.close()
+    return answers
+
+
+def bash(ctx):
+    command = ["/bin/bash", "--norc", "--noprofile", "-i"]
+    moves, refused = [], []
+
+    def move(shell, job, i):
+        for pid in (shell, job):
+            moves.append(persistently(ctx, pid, TARGETS[i], refused))
+
+    native = session(ctx, command, lambda *_: None)
+    answers = session(ctx, ctx.cluster.words(command), move)
     yield Result("bash", "interactive bash and its job in the background", "ms", [m["downtime_us"] / 1000 for m in moves],
-                 note=f"{figures(moves)}; it answers a line in {number(statistics.median(answers))} ms; "
-                 f"{len(refused)} moves refused because it was forking; output, jobs, status right")
+                 note=f"{figures(moves)}; it answers a line in {number(statistics.median(answers))} ms, natively "
+                 f"{number(statistics.median(native))}; {len(refused)} moves refused because it was forking; output, job "
+                 "control, status right")
