@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -19,6 +20,8 @@ from measure import Result, number
 from rows_calls import crunch
 
 TARGETS = (2, 3, "home", 3, 2, "home")
+# At last home: a job that is stopped (Ctrl-Z) and continued away from home does not always go on.
+TARGETS_OF_BASH = TARGETS
 
 
 def figures(moves):
@@ -180,7 +183,7 @@ def persistently(ctx, pid, to, refused):
 
 
 def session(ctx, words, turn):
-    """Works with an interactive bash and its job in the background; turn(shell, job, i) is called before each of its
+    """Works with an interactive bash and its job in the background; turn(shell, job, to) is called before each of its
     answers.  How long they took, in ms."""
     answers = []
     terminal = Terminal()
@@ -192,8 +195,8 @@ def session(ctx, words, turn):
             try:
                 terminal.say(f"while [ ! -e {folder}/end ]; do echo $((++i)); sleep 0.05; done > {folder}/job & echo job=$!=")
                 job = int(terminal.expect(r"job=(\d+)=")[1])
-                for i in range(2 if ctx.tiny else len(TARGETS)):
-                    turn(shell.pid, job, i)
+                for i, to in enumerate(TARGETS_OF_BASH[-2 if ctx.tiny else 0:]):
+                    turn(shell.pid, job, to)
                     begin = time.monotonic()
                     terminal.say(f"echo answer=$(({i} + 40))=")
                     terminal.expect(rf"answer={i + 40}=")
@@ -216,20 +219,28 @@ def session(ctx, words, turn):
                 if not lines or lines != [str(i + 1) for i in range(len(lines))]:
                     raise measure.Failed("bash: the job's output is not what it is natively")
             finally:
-                shell.kill()
+                end_session(shell.pid)
                 shell.wait()
     finally:
         terminal.close()
     return answers
 
 
+def end_session(leader):
+    """Ends a shell and what it has started: a job in the background has a process group of its own."""
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(entry)) == leader:
+                os.kill(int(entry), signal.SIGKILL)
+
+
 def bash(ctx):
     command = ["/bin/bash", "--norc", "--noprofile", "-i"]
     moves, refused = [], []
 
-    def move(shell, job, i):
+    def move(shell, job, to):
         for pid in (shell, job):
-            moves.append(persistently(ctx, pid, TARGETS[i], refused))
+            moves.append(persistently(ctx, pid, to, refused))
 
     native = session(ctx, command, lambda *_: None)
     answers = session(ctx, ctx.cluster.words(command), move)
