@@ -11,20 +11,17 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tomllib
 
+from common import Failed, machine, number
+
 HERE = pathlib.Path(__file__).resolve().parent
 ZONE = (0x6A00_0000_0000, 0x6B00_0000_0000)  # include/hpcvmm/base/layout.hh
 MIB = 1024.0  # in KiB
-
-
-class Failed(Exception):
-    """A measurement that gave no number, with what was run and said."""
 
 
 class Bench:
@@ -113,24 +110,6 @@ def measure(bench, row, reps):
               "least": min(ratios), "most": max(ratios)}
     result["met"] = result["measured"] <= row["goal"]
     return result
-
-
-def machine():
-    cpu = "unknown CPU"
-    for line in open("/proc/cpuinfo", encoding="utf-8"):
-        if line.startswith("model name"):
-            cpu = line.split(":", 1)[1].strip()
-            break
-    kvm = "PVM" if os.path.exists("/sys/module/kvm_pvm") else "VT-x/SVM"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} x {cpu}, {memory:.0f} GiB, Linux {platform.release()}, KVM: {kvm}, load before {load:.1f}"
-
-
-def number(value):
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
 def print_row(result, markdown):

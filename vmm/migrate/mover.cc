@@ -226,7 +226,8 @@ void Home::mover() {
   for (;;) {
     const std::uint32_t target = hold_.load() != 0 ? 0 : wanted_.load();
     if (lost_.load() != 0 && where_.load() != 0) die(lost_why_);
-    if (target != where_.load() || asked_) {
+    // While it is held at home a request waits for its turn: "done" must mean that it runs there.
+    if (target != where_.load() || (asked_ && target == wanted_.load())) {
       go(target, mode_, request_);
       continue;
     }
@@ -254,7 +255,7 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
     if (started_there_.load() == 0) start_why_ = why;
   }
   report(rc == EPERM ? why.c_str() : "");
-  if (asked_) {
+  if (asked_ && (rc != 0 || node == wanted_.load())) {
     asked_ = false;
     refuse(request, rc, why);
   }
