@@ -13,15 +13,13 @@ using ProcessId = std::uint64_t;
 inline constexpr NodeId kNoNode = 0;
 
 /// Orders of people about a whole node, as mosctl had them; any number may hold at once.
-enum NodeOrder : std::uint8_t {
-  kStay = 1,       ///< no automatic move out
-  kLocalStay = 2,  ///< processes at home here stay; guests may leave (lstay)
-  kBlock = 4,      ///< no guests come in
-  kQuiet = 8,      ///< sends no load information
-  kExpel = 16,     ///< guests leave; acts as block
-  kBring = 32,     ///< processes that are at home here come back; acts as lstay
-  kDrain = 64,     ///< everything leaves, local processes too; acts as block
-};
+inline constexpr std::uint8_t kStay = 1;       ///< no automatic move out
+inline constexpr std::uint8_t kLocalStay = 2;  ///< processes at home here stay; guests may leave (lstay)
+inline constexpr std::uint8_t kBlock = 4;      ///< no guests come in
+inline constexpr std::uint8_t kQuiet = 8;      ///< sends no load information
+inline constexpr std::uint8_t kExpel = 16;     ///< guests leave; acts as block
+inline constexpr std::uint8_t kBring = 32;     ///< processes that are at home here come back; acts as lstay
+inline constexpr std::uint8_t kDrain = 64;     ///< everything leaves, local processes too; acts as block
 
 /// What one node says about itself; what gossip carries.  56 bytes: 100 000 simulated nodes keep 32 each.
 struct NodeLoad {
@@ -37,7 +35,7 @@ struct NodeLoad {
   float total_mib = 1;         ///< memory, MiB
   float free_mib = 1;          ///< free, MiB; below 0: over-committed by that much
   std::uint16_t cpus = 1;
-  std::uint8_t orders = 0;    ///< NodeOrder bits
+  std::uint8_t orders = 0;    ///< bits kStay to kDrain
   bool owner_active = false;  ///< its owner uses it now
 };
 static_assert(sizeof(NodeLoad) == 56);

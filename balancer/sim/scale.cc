@@ -127,9 +127,9 @@ void Simulation::make_nodes() {
     // In turn, not by chance: clusters of all sizes are then alike and can be compared.
     l.cpus = o_.heterogeneous ? kCpus[i % 5] : 4;
     l.speed = o_.heterogeneous ? kSpeeds[i * 2 % 5] : 1;
-    l.total_mib = l.free_mib = 2048.0F * l.cpus;
+    l.total_mib = l.free_mib = 2048.0F * static_cast<float>(l.cpus);
     fastest_ = std::max(fastest_, double{l.speed});
-    total_speed_ += l.speed * l.cpus;
+    total_speed_ += double{l.speed} * l.cpus;
   }
   for (std::uint32_t i = 0; i < o_.nodes; ++i) boot(i);
   knows_.assign(o_.nodes, false);
@@ -208,7 +208,7 @@ NodeLoad Simulation::bare(Node& n) {
   double sum = 0;
   for (const std::uint32_t j : n.jobs) sum += urgency(jobs_[j].is.work_s - left(n, jobs_[j]), o_.knobs);
   l.urgency = static_cast<float>(sum);
-  l.utilisation = std::min(1.0F, l.run_queue / l.cpus);
+  l.utilisation = std::min(1.0F, l.run_queue / static_cast<float>(l.cpus));
   l.free_mib = static_cast<float>(l.total_mib - n.used_mib);
   l.paging = n.used_mib > l.total_mib ? 1.0F : 0.0F;
   return l;
@@ -298,7 +298,8 @@ void Simulation::arrive(std::uint32_t j) {
   p.cpu_used_s = 0;
   const NodeLoad own = measured(n);
   const Decision d = place(view_of(n, own), p, o_.policy, o_.knobs, random_, n.turn);
-  const double stay = o_.policy == Policy::Mosix ? d.stay_cost : kInfinite;
+  double stay = kInfinite;  // the other policies do not compare
+  if (o_.policy == Policy::Mosix) stay = d.stay_cost;
   if (d.moves() && ask(d.to, home, p, stay)) {
     ++r_.placements;
     nodes_[d.to - 1].promises.settle(j);
@@ -331,7 +332,9 @@ void Simulation::start_moves(std::uint32_t i, const NodeLoad& own) {
     const auto j = static_cast<std::uint32_t>(d.process);
     const Process p =
         *std::find_if(processes_.begin(), processes_.end(), [&](const Process& x) { return x.id == j; });
-    if (!ask(d.to, i, p, d.reason == Reason::LowerCost ? d.stay_cost : kInfinite)) continue;
+    double stay = kInfinite;  // it must leave
+    if (d.reason == Reason::LowerCost) stay = d.stay_cost;
+    if (!ask(d.to, i, p, stay)) continue;
     leave(i, j);
     Job& job = jobs_[j];
     ++job.moves;
@@ -413,9 +416,9 @@ void Simulation::handle(const Event& e) {
       jobs_[j].is = t;
       jobs_[j].home = (t.home - 1) % o_.nodes + 1;
       arrive(j);
-      const double next = recorded
-                              ? (next_trace_ < o_.trace.size() ? o_.trace[next_trace_].arrival_s : kInfinite)
-                              : now_ + random_.exponential(o_.mean_work_s / (o_.load * total_speed_));
+      double next = kInfinite;
+      if (!recorded) next = now_ + random_.exponential(o_.mean_work_s / (o_.load * total_speed_));
+      if (recorded && next_trace_ < o_.trace.size()) next = o_.trace[next_trace_].arrival_s;
       more_ = recorded ? next < kInfinite : next < o_.length_s;
       if (more_) push(next, What::Arrive, 0);
       return;
@@ -435,6 +438,7 @@ ScaleResult Simulation::run() {
   const double step = o_.gossip.interval_s / o_.nodes;
   for (std::uint64_t ticks = 0; more_ || open_ > 0; ++ticks) {
     const double at = static_cast<double>(ticks) * step;
+    if (o_.cut && at > o_.length_s) break;
     while (!events_.empty() && events_.top().at_s <= at) {
       const Event e = events_.top();
       events_.pop();

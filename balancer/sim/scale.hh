@@ -29,7 +29,8 @@ Result<std::vector<TraceJob>> parse_trace(std::string_view text, std::uint32_t& 
 
 struct ScaleOptions {
   std::uint32_t nodes = 12;
-  double length_s = 3600;   ///< arrivals end then; the run ends when the last job has
+  double length_s = 3600;   ///< arrivals end then; the run ends when the last job has, or
+  bool cut = false;         ///< at length_s: what runs then is not counted
   double load = 0.6;        ///< offered work / total speed
   double mean_work_s = 60;  ///< of a job, reference CPU; bounded Pareto, see README.md
   double skew = 0.5;        ///< share of the jobs that start on a tenth of the nodes

@@ -23,14 +23,26 @@ struct Job {
   TpdsJob is;
   double left_s;
   std::size_t on = 0;
+  std::array<double, kMachines> memory_factor;  ///< n^(its share of each machine's memory)
+  double weight = 0;                            ///< the oracle's
 };
+
+/// n^x, n the number of machines.
+double power(double x) { return std::exp(std::log(static_cast<double>(kMachines)) * x); }
 
 /// The cluster of one execution: who is where, and how fast it runs there.
 class Cluster {
  public:
   Cluster(const TpdsModel& model, const std::vector<TpdsJob>& jobs) : model_(model) {
     jobs_.reserve(jobs.size());
-    for (const TpdsJob& j : jobs) jobs_.push_back({j, j.need_s});
+    for (const TpdsJob& j : jobs) {
+      Job job{j, j.need_s, 0, {}, 0};
+      // Ten times the memory is as bad as any more, and must not overflow.
+      for (std::size_t m = 0; m < kMachines; ++m)
+        job.memory_factor[m] = power(std::min(10.0, j.memory_mb / kMemoryMb[m]));
+      jobs_.push_back(job);
+    }
+    for (std::size_t m = 0; m < kMachines; ++m) keep_powers(m);
   }
   Job& job(std::uint32_t i) { return jobs_[i]; }
   const std::vector<std::uint32_t>& on(std::size_t m) const { return on_[m]; }
@@ -46,12 +58,16 @@ class Cluster {
     jobs_[i].on = m;
     on_[m].push_back(i);
     used_[m] += jobs_[i].is.memory_mb;
+    keep_powers(m);
+    if (largest_ >= load(m)) return;
     while (largest_ < load(m)) largest_ *= 2;
+    for (std::size_t q = 0; q < kMachines; ++q) keep_powers(q);
   }
   void take(std::uint32_t i) {
     const std::size_t m = jobs_[i].on;
     on_[m].erase(std::find(on_[m].begin(), on_[m].end(), i));
     used_[m] = on_[m].empty() ? 0 : used_[m] - jobs_[i].is.memory_mb;
+    keep_powers(m);
   }
   void advance(double to) {
     for (std::size_t m = 0; m < kMachines; ++m) {
@@ -76,24 +92,29 @@ class Cluster {
     }
     return when < kInfinite;
   }
-  /// Paper: n^(memory share) + n^(load / L), with the job less without; `here` if the job is on m already.
-  double marginal(std::size_t m, double memory_mb, bool here) const {
-    const double base = static_cast<double>(kMachines);
-    const double load_with = load(m) + (here ? 0 : 1 / kSpeed[m]);
-    const double used_with = used_[m] + (here ? 0 : memory_mb);
-    const auto cost = [&](double used, double load) {
-      return std::pow(base, std::max(0.0, used) / kMemoryMb[m]) + std::pow(base, load / largest_);
-    };
-    return cost(used_with, load_with) - cost(used_with - memory_mb, load_with - 1 / kSpeed[m]);
+  /// Paper: n^(memory share) + n^(load / L), with job i less without it; `here` if it is on m already.
+  double marginal(std::size_t m, std::uint32_t i, bool here) const {
+    const double factor = jobs_[i].memory_factor[m];
+    const double step = step_power_[m];
+    return here ? memory_power_[m] * (1 - 1 / factor) + load_power_[m] * (1 - 1 / step)
+                : memory_power_[m] * (factor - 1) + load_power_[m] * (step - 1);
   }
 
  private:
+  void keep_powers(std::size_t m) {
+    memory_power_[m] = power(used_[m] / kMemoryMb[m]);
+    load_power_[m] = power(load(m) / largest_);
+    step_power_[m] = power(1 / (kSpeed[m] * largest_));
+  }
+
   const TpdsModel& model_;
   std::vector<Job> jobs_;
   std::array<std::vector<std::uint32_t>, kMachines> on_;
   std::array<double, kMachines> used_{};
   double now_ = 0;
   double largest_ = 1;  ///< L: the smallest power of two that is at least the largest load seen
+  // The powers of marginal(), kept because it is asked a thousand times for each change.
+  std::array<double, kMachines> memory_power_, load_power_, step_power_;
 };
 
 Knobs model_knobs(const TpdsModel& model) {
@@ -122,15 +143,18 @@ class Chooser {
     switch (method_) {
       case Method::Pvm: return turn_++ % kMachines;
       case Method::EPvm:
-      case Method::EMosix: return cheapest(cluster_.job(i).is.memory_mb);
+      case Method::EMosix: return cheapest(i);
       case Method::Mosix: return random_.below(kMachines);
       case Method::Ours: return ours_start(i);
       case Method::Oracle: break;
     }
+    weigh();
+    weigh(i);
     return oracle_best(i, kMachines);
   }
 
   void tick() {
+    if (method_ == Method::Oracle) weigh();
     for (std::size_t m = 0; m < kMachines; ++m) {
       if (method_ == Method::Ours) {
         ours_tick(m);
@@ -148,6 +172,8 @@ class Chooser {
 
  private:
   void move(std::uint32_t i, std::size_t to) {
+    weights_[cluster_.job(i).on] -= cluster_.job(i).weight;
+    weights_[to] += cluster_.job(i).weight;
     cluster_.take(i);
     cluster_.put(i, to);
     ++moves_;
@@ -157,10 +183,10 @@ class Chooser {
     const std::size_t q = random_.below(kMachines - 1);
     return q + (q >= m ? 1 : 0);
   }
-  std::size_t cheapest(double memory_mb) const {
+  std::size_t cheapest(std::uint32_t i) const {
     std::size_t best = 0;
     for (std::size_t m = 1; m < kMachines; ++m)
-      if (cluster_.marginal(m, memory_mb, false) < cluster_.marginal(best, memory_mb, false)) best = m;
+      if (cluster_.marginal(m, i, false) < cluster_.marginal(best, i, false)) best = m;
     return best;
   }
   /// MOSIX: a lower relative load, beyond a threshold, where memory suffices; from a thrashing machine, any
@@ -168,7 +194,8 @@ class Chooser {
   std::size_t mosix_target(std::uint32_t i, std::size_t m) {
     const double memory = cluster_.job(i).is.memory_mb;
     const bool thrashes = cluster_.used(m) > kMemoryMb[m] + 1e-9;
-    double lowest = thrashes ? kInfinite : cluster_.load(m) - model_.mosix_threshold;
+    double lowest = kInfinite;
+    if (!thrashes) lowest = cluster_.load(m) - model_.mosix_threshold;
     std::size_t best = m;
     for (unsigned k = 0; k < model_.looked_at; ++k) {
       const std::size_t q = other(m);
@@ -180,12 +207,11 @@ class Chooser {
     return best;
   }
   std::size_t e_mosix_target(std::uint32_t i, std::size_t m) {
-    const double memory = cluster_.job(i).is.memory_mb;
-    double lowest = cluster_.marginal(m, memory, true) - 1e-12;
+    double lowest = cluster_.marginal(m, i, true) - 1e-12;
     std::size_t best = m;
     for (unsigned k = 0; k < model_.looked_at; ++k) {
       const std::size_t q = other(m);
-      const double cost = cluster_.marginal(q, memory, false);
+      const double cost = cluster_.marginal(q, i, false);
       if (cost >= lowest) continue;
       lowest = cost;
       best = q;
@@ -244,21 +270,29 @@ class Chooser {
       move(static_cast<std::uint32_t>(d.process), d.to - 1);
   }
 
+  void weigh(std::uint32_t i) {
+    Job& j = cluster_.job(i);
+    j.weight = 1 / (j.is.need_s * (std::max(0.0, j.left_s) + 0.1));
+  }
+  void weigh() {
+    for (std::size_t m = 0; m < kMachines; ++m) {
+      weights_[m] = 0;
+      for (const std::uint32_t x : cluster_.on(m)) {
+        weigh(x);
+        weights_[m] += cluster_.job(x).weight;
+      }
+    }
+  }
   /// The oracle knows what every job still needs, sees all machines, and weighs each job's delay by
   /// 1 / (need x left): what shortest-remaining-first does on one machine, for slowdown.  kMachines: not
   /// placed yet.
   std::size_t oracle_best(std::uint32_t i, std::size_t from) {
     const double memory = cluster_.job(i).is.memory_mb;
-    const auto weight = [&](std::uint32_t x) {
-      const Job& j = cluster_.job(x);
-      return 1 / (j.is.need_s * (std::max(0.0, j.left_s) + 0.1));
-    };
-    const double own = weight(i);
+    const double own = cluster_.job(i).weight;
     std::size_t best = from;
     double lowest = kInfinite;
     for (std::size_t m = 0; m < kMachines; ++m) {
-      double sum = 0;
-      for (const std::uint32_t x : cluster_.on(m)) sum += weight(x);
+      double sum = weights_[m];
       const double tau = model_.thrash_factor;
       double count = static_cast<double>(cluster_.on(m).size());
       double used = cluster_.used(m);
@@ -284,6 +318,7 @@ class Chooser {
   Knobs knobs_;
   std::uint64_t turn_ = 0;
   std::uint32_t moves_ = 0;
+  std::array<double, kMachines> weights_{};  ///< the oracle's, of all jobs on each machine
   std::vector<std::uint32_t> scratch_;
   std::vector<Process> processes_;
   std::vector<NodeLoad> others_;
@@ -300,8 +335,10 @@ std::string_view name(Method method) {
 std::vector<TpdsJob> tpds_jobs(const TpdsModel& model, Random random) {
   std::vector<TpdsJob> jobs;
   const auto between = [&](double least) { return least + (1 - least) * random.uniform(); };
-  for (double at = random.exponential(model.interarrival_s); at < model.length_s;
-       at += random.exponential(model.interarrival_s)) {
+  double at = 0;
+  for (;;) {
+    at += random.exponential(model.interarrival_s);
+    if (at >= model.length_s) return jobs;
     const double r = between(model.least_r);
     const double memory = kMemoryMb[0] / 100 / between(model.least_m);
     if (random.uniform() >= model.big_share) {
@@ -313,7 +350,6 @@ std::vector<TpdsJob> tpds_jobs(const TpdsModel& model, Random random) {
     for (std::uint32_t part = 0; part < parts; ++part)
       jobs.push_back({at, need, memory / (model.memory_is_of_part ? 1 : parts)});
   }
-  return jobs;
 }
 
 TpdsRun tpds_run(const TpdsModel& model, Method method, const std::vector<TpdsJob>& jobs, Random random) {
@@ -322,12 +358,14 @@ TpdsRun tpds_run(const TpdsModel& model, Method method, const std::vector<TpdsJo
   TpdsRun result;
   result.jobs = static_cast<std::uint32_t>(jobs.size());
   std::uint32_t arrived = 0;
-  double tick = chooser.migrates() ? model.tick_s : kInfinite;
+  double tick = kInfinite;
+  if (chooser.migrates()) tick = model.tick_s;
   for (;;) {
     double when = kInfinite;
     std::uint32_t ends = 0;
     const bool running = cluster.next_end(when, ends);
-    const double arrival = arrived < jobs.size() ? jobs[arrived].arrival_s : kInfinite;
+    double arrival = kInfinite;
+    if (arrived < jobs.size()) arrival = jobs[arrived].arrival_s;
     if (!running && arrival == kInfinite) break;
     // Ticks of an empty cluster change nothing.
     if (!running && tick < arrival) tick += std::floor((arrival - tick) / model.tick_s + 1) * model.tick_s;

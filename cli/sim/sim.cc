@@ -232,6 +232,7 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
   verb->add_option("--hysteresis", o.knobs.hysteresis, "share of the cost of staying that a move must save")
       ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();
+  verb->add_flag("--cut", o.cut, "end at --length; jobs that run then are not counted");
   verb->add_flag("--uniform", a.uniform,
                  "4 CPUs of the same speed everywhere, instead of 1 to 8 of 0.5 to 2");
   verb->add_option("--trace", a.trace, "jobs from this file; format in balancer/sim/README.md");
