@@ -1,7 +1,6 @@
 #include "balancer/decide.hh"
 
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 
 #include "balancer/cost.hh"

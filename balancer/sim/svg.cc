@@ -65,7 +65,8 @@ std::string svg(const Chart& chart) {
   label(kWidth / 2, 24, "middle", chart.title);
   label((kLeft + kWidth - kRight) / 2, kHeight - 15, "middle", chart.x_name);
   label(8, kTop - 12, "start", chart.y_name);
-  for (double v = 0; v <= y.high * 1.0001; v += step) {
+  for (int line = 0; line <= static_cast<int>(std::lround(y.high / step)); ++line) {
+    const double v = line * step;
     out += text("<path d=\"M%.1f %.1fH%.1f\" stroke=\"#ddd\"/>\n", kLeft, y.at(v), kWidth - kRight);
     label(kLeft - 6, y.at(v) + 4, "end", text("%g", v));
   }
