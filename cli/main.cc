@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "cli/cluster/cluster.hh"
+#include "cli/sim/sim.hh"
 #include "cli/verbs.hh"
 #include "vmm/deputy/launch.hh"
 
@@ -13,5 +14,6 @@ int main(int argc, char** argv, char** envp) {
   // What an hpcd starts for a process that comes from another node.
   if (argc == 2 && std::strcmp(argv[1], "remote") == 0) hpcvmm::deputy::serve_remote();
   if (const int status = hpcvmm::cli::cluster_main(argc, argv); status >= 0) return status;
+  if (const int status = hpcvmm::cli::sim_main(argc, argv); status >= 0) return status;
   return hpcvmm::cli::run(argc, argv, envp);
 }

@@ -263,7 +263,9 @@ int run(int argc, char** argv, char** envp) {
   if (LaunchArgs usual; parse_usual(argc, argv, usual)) return do_launch(usual, envp);
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
-  app.footer("The cluster: hpc-vmm up, down, nodes, ps and migrate; each explains itself with --help.");
+  app.footer(
+      "The cluster: hpc-vmm up, down, nodes, ps and migrate; its simulator: sim; each explains itself "
+      "with --help.");
   app.set_version_flag("--version", "hpc-vmm " HPCVMM_VERSION);
 
   LaunchArgs l;

@@ -1,0 +1,25 @@
+// What people and nodes allow, apart from what is cheap.
+#pragma once
+
+#include "balancer/types.hh"
+
+namespace hpcvmm::balancer {
+
+/// Why `process` may not go to `target`; Nothing if it may.  `now_s` tells how old the information is.
+Forbidden may_enter(const NodeLoad& target, const Process& process, double now_s, const Knobs& knobs);
+
+/// Why `process` may not leave its node of its own accord.
+Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs);
+
+/// An order that sends `process` away from the view's node whatever it costs: the reason, and the node it
+/// names (kNoNode: the best one).  Reason::Stay if there is none.
+struct Command {
+  Reason reason = Reason::Stay;
+  NodeId target = kNoNode;
+};
+Command command_for(const View& view, const Process& process, const Knobs& knobs);
+
+/// The entry of `node` in the view's others; null if nothing is known of it.
+const NodeLoad* find(const View& view, NodeId node);
+
+}  // namespace hpcvmm::balancer
