@@ -87,6 +87,7 @@ void Home::inherit(Home& parent) {
   who_ = parent.who_;
   who_.same_process = false;
   who_.node = parent.wanted_.load();
+  hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
   parent.uffd_.close();
   for (int* fd : {&parent.poke_, &parent.pager_poke_}) {
