@@ -73,6 +73,7 @@ void Home::inherit(Home& parent) {
   who_.same_process = false;
   who_.node = parent.wanted_.load();
   local_calls_ = parent.local_calls_.load();
+  hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
   parent.uffd_.close();
   for (int* fd : {&parent.poke_, &parent.pager_poke_}) {
