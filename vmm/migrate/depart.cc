@@ -120,7 +120,6 @@ int Home::wait_prepared(Stream stream, std::string& why) {
 
 int Home::depart(std::uint32_t node, std::string& why) {
   trial::hold("ready");
-  stopped_us_ = now_us();
   stop_all();
   const bool quiet = wait_until_quiet();
   const mem::LockGuard guard(mm_->lock());
@@ -175,8 +174,7 @@ int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   ++migrations_;
   trial::hold("fill");
   if (mode != local::Mode::Precopy) push_stash();
-  const std::uint64_t began = began_us_.load();
-  figures_.downtime_us = (began > stopped_us_ ? began : now_us()) - stopped_us_;
+  note_downtime();
   set_phase(Phase::Away);
   trial::hold("away");
   return 0;

@@ -132,7 +132,8 @@ class Home final : public mem::PagesAway {
   int depart(std::uint32_t node, std::string& why);
   void undo_ask();
   int open_channel(std::uint32_t node, std::string& why);
-  int come_back(std::string& why);
+  void come_back();
+  void note_downtime();
   const char* cannot_move_locked() const;
   void report(const char* cantmove);
   void stop_all();
@@ -248,8 +249,10 @@ class Home final : public mem::PagesAway {
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told
   wire::local::MoveFigures figures_{};
-  std::uint64_t stopped_us_ = 0;  // the mover's: when this move began to stop the guest
-  WrittenPages written_;          // the mover's, as the next two
+  bool was_running_ = false;       // the mover's: guest code ran when this move stopped it
+  std::uint64_t released_us_ = 0;  // the mover's: when the guest could go on
+  std::uint64_t stopped_us_ = 0;   // the mover's: when this move began to stop the guest
+  WrittenPages written_;           // the mover's, as the next two
   std::vector<WrittenPages::Range> tracked_;
   PageSet warm_;                // sent before the switch, and unchanged; fixed from then on
   std::vector<MapEntry> told_;  // the mover's: the mappings that the remote has made

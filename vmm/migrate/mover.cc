@@ -248,7 +248,7 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
   int rc = 0;
   const std::uint64_t began = now_us();
   figures_ = {};
-  if (where_.load() != 0 && where_.load() != node) rc = come_back(why);
+  if (where_.load() != 0 && where_.load() != node) come_back();
   if (rc == 0 && node != 0 && where_.load() != node) rc = go_out(node, mode, why);
   figures_.total_us = now_us() - began;
   if (rc != 0) {
@@ -290,12 +290,15 @@ void Home::close_channel() {
 }
 
 void Home::stop_all() {
+  stopped_us_ = now_us();
+  was_running_ = false;
   stop_.store(1, std::memory_order_seq_cst);
   const mem::LockGuard guard(mm_->lock());
   for (;;) {
     bool all = true;
     for (MobileVcpu* v : engine_.vcpus()) all = v->kick_out() && all;
     if (all) return;
+    was_running_ = true;
     // Who is away is waited for; what is lost does not answer.
     if (runs_away() && lost_until_now()) die(lost_why_);
     sleep_us(5);
@@ -317,17 +320,23 @@ bool Home::wait_until_quiet() {
   }
 }
 
+/// Of a process none of whose threads ran, all waiting in calls: how long they could not have gone on.
+void Home::note_downtime() {
+  const std::uint64_t began = began_us_.load();
+  const std::uint64_t end = !was_running_ ? released_us_ : began > stopped_us_ ? began : now_us();
+  figures_.downtime_us = end - stopped_us_;
+}
+
 void Home::release_all() {
+  released_us_ = now_us();
   stop_.store(0, std::memory_order_seq_cst);
   futex_wake(&stop_, 1 << 20);
 }
 
 // --- coming back
 
-int Home::come_back(std::string& why) {
-  static_cast<void>(why);
+void Home::come_back() {
   trial::hold("return");
-  const std::uint64_t stopped = now_us();
   stop_all();
   {
     const mem::LockGuard guard(mm_->lock());
@@ -344,6 +353,7 @@ int Home::come_back(std::string& why) {
       if (!hear(0)) die("the hpcd of its home node has ended");
     }
     runs_away_.store(false, std::memory_order_release);
+    futex_wake(&waits_heard_);
     where_ = 0;
     remote_cpu_before_us_ += remote_cpu_us_;
     remote_cpu_us_ = 0;
@@ -363,8 +373,7 @@ int Home::come_back(std::string& why) {
     if (!hear(50)) die("the hpcd of its home node has ended");
   }
   note_entry_ = false;
-  const std::uint64_t began = began_us_.load();
-  figures_.downtime_us = (began > stopped ? began : now_us()) - stopped;
+  note_downtime();
   {
     const mem::LockGuard guard(mm_->lock());
     mm_->set_away_locked(nullptr);
@@ -381,7 +390,6 @@ int Home::come_back(std::string& why) {
   close_channel();
   host().is_back();
   set_phase(Phase::Home);
-  return 0;
 }
 
 }  // namespace hpcvmm::migrate

@@ -241,6 +241,7 @@ void Home::on_wanted(std::uint64_t page, bool shared) {
 }
 
 void Home::on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit) {
+  figures_.bytes += bytes;
   for_each_page(data, bytes,
                 [this](std::uint64_t page, std::uint64_t flag, const std::byte* content, std::uint64_t) {
                   install(page, flag, content);
