@@ -1,5 +1,5 @@
-/* Reads the clock all the time, so that most moves find it inside the vDSO: no clock goes back, and thread-local
- * storage (where the next function's stack guard comes from, too) stays the thread's own. */
+/* Reads the clock all the time, so that most moves find it inside the vDSO: no clock goes back, and
+ * thread-local storage (where the next function's stack guard comes from, too) stays the thread's own. */
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
