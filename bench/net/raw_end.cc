@@ -64,6 +64,12 @@ struct Span {  // when something happened, first and last
   }
 };
 
+/// For the end that decides how long it takes.
+void end_span(Figures& figures, Nanos begin, double cpu) {
+  figures.seconds = seconds_of(kClock.now() - begin);
+  figures.cpu = (cpu_seconds() - cpu) / figures.seconds;
+}
+
 }  // namespace
 
 double cpu_seconds() {
@@ -100,8 +106,7 @@ Figures send_pages(net::Driver& driver, net::Waiter& waiter, const EndConfig& co
     figures.pages += sent;
     rest(waiter, sent != 0, end);
   }
-  figures.seconds = seconds_of(kClock.now() - begin);
-  figures.cpu = (cpu_seconds() - cpu) / figures.seconds;
+  end_span(figures, begin, cpu);
   return figures;
 }
 
@@ -152,8 +157,7 @@ Figures ask_pages(net::Driver& driver, net::Waiter& waiter, const EndConfig& con
       ++figures.lost;
   }
   figures.pages = times.size();
-  figures.seconds = seconds_of(kClock.now() - begin);
-  figures.cpu = (cpu_seconds() - cpu) / figures.seconds;
+  end_span(figures, begin, cpu);
   if (times.empty()) return figures;
   std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
   figures.median_us = times[times.size() / 2];

@@ -24,8 +24,18 @@ class FailureTest : public testing::Test {
     ASSERT_EQ(r.status, 0) << r.out;
   }
   void TearDown() override {
+    deputy_.reset();
     EXPECT_EQ(cluster_.down().status, 0);
     EXPECT_THAT(cluster_.leftovers(), testing::IsEmpty());
+  }
+  /// A deputy at node 1, whose remote runs on node 2.
+  void start_remote() {
+    deputy_ = cluster_.deputy(1);
+    ASSERT_NE(deputy_, nullptr);
+    ASSERT_EQ(open_channel(*deputy_, 1, 2), 0);
+    const auto remotes = cluster_.remotes();
+    ASSERT_EQ(remotes.size(), 1U);
+    remote_ = remotes[0];
   }
   std::size_t descriptors(unsigned node) {
     std::error_code ignored;
@@ -42,6 +52,8 @@ class FailureTest : public testing::Test {
     ::_exit(0);
   }
   LocalCluster cluster_;
+  std::unique_ptr<VmmClient> deputy_;
+  pid_t remote_ = 0;
 };
 
 TEST_F(FailureTest, KilledRemoteClosesTheChannel) {
@@ -90,30 +102,22 @@ TEST_F(FailureTest, KilledDeputyTakesItsRemotesAtEveryStep) {
 }
 
 TEST_F(FailureTest, KilledDestinationHpcd) {
-  auto deputy = cluster_.deputy(1);
-  ASSERT_NE(deputy, nullptr);
-  ASSERT_EQ(open_channel(*deputy, 1, 2), 0);
-  const auto remotes = cluster_.remotes();
-  ASSERT_EQ(remotes.size(), 1U);
+  ASSERT_NO_FATAL_FAILURE(start_remote());
   ::kill(cluster_.hpcd(2), SIGKILL);
-  EXPECT_THAT(wait_closed(*deputy, 1, 5000), HasSubstr("node 2 is lost"));
-  EXPECT_TRUE(eventually([&] { return ::kill(remotes[0], 0) != 0; })) << "the remote dies with its hpcd";
+  EXPECT_THAT(wait_closed(*deputy_, 1, 5000), HasSubstr("node 2 is lost"));
+  EXPECT_TRUE(eventually([&] { return ::kill(remote_, 0) != 0; })) << "the remote dies with its hpcd";
   EXPECT_TRUE(eventually([&] { return cluster_.node(2).value("state", "") == "down"; }));
   std::string why;
-  EXPECT_EQ(open_channel(*deputy, 1, 2, &why), EHOSTDOWN);
+  EXPECT_EQ(open_channel(*deputy_, 1, 2, &why), EHOSTDOWN);
   EXPECT_THAT(why, HasSubstr("node 2 is down"));
-  EXPECT_EQ(open_channel(*deputy, 1, 3, &why), 0) << "the others go on";
+  EXPECT_EQ(open_channel(*deputy_, 1, 3, &why), 0) << "the others go on";
 }
 
 TEST_F(FailureTest, KilledHomeHpcd) {
-  auto deputy = cluster_.deputy(1);
-  ASSERT_NE(deputy, nullptr);
-  ASSERT_EQ(open_channel(*deputy, 1, 2), 0);
-  const auto remotes = cluster_.remotes();
-  ASSERT_EQ(remotes.size(), 1U);
+  ASSERT_NO_FATAL_FAILURE(start_remote());
   ::kill(cluster_.hpcd(1), SIGKILL);
-  EXPECT_TRUE(eventually([&] { return deputy->receive(100), deputy->ended(); }));
-  EXPECT_TRUE(eventually([&] { return ::kill(remotes[0], 0) != 0; })) << "nobody is there whom it runs for";
+  EXPECT_TRUE(eventually([&] { return deputy_->receive(100), deputy_->ended(); }));
+  EXPECT_TRUE(eventually([&] { return ::kill(remote_, 0) != 0; })) << "nobody is there whom it runs for";
 }
 
 TEST_F(FailureTest, CutLinkClosesAtBothEnds) {
