@@ -2,9 +2,11 @@
  * thread-local storage (where the next function's stack guard comes from, too) stays the thread's own. */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 static __thread unsigned long own;
+static int seconds = 2;
 
 static void* read_clocks(void* arg) {
   const unsigned long seed = (unsigned long)arg;
@@ -13,7 +15,7 @@ static void* read_clocks(void* arg) {
   clock_gettime(CLOCK_MONOTONIC, &begin);
   last = now = begin;
   own = seed;
-  for (unsigned long k = 1; now.tv_sec - begin.tv_sec < 2; ++k) {
+  for (unsigned long k = 1; now.tv_sec - begin.tv_sec < seconds; ++k) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     bad += now.tv_sec < last.tv_sec || (now.tv_sec == last.tv_sec && now.tv_nsec < last.tv_nsec);
     bad += time(NULL) < 1000000;
@@ -23,7 +25,8 @@ static void* read_clocks(void* arg) {
   return (void*)bad;
 }
 
-int main(void) {
+int main(int argc, char** argv) {
+  if (argc > 1) seconds = atoi(argv[1]);
   pthread_t other;
   pthread_create(&other, NULL, read_clocks, (void*)1000UL);
   unsigned long bad = (unsigned long)read_clocks((void*)5000UL);

@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+"""presence.py BIN-FOLDER TESTS-FOLDER ENGINE
+
+A process that runs on another node, as its home sees it: its command line and environment are there, SIGSTOP stops it
+there and SIGCONT lets it go on, and a signal ends it.  Needs root.
+"""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from failures import Cluster, Failure, stat_of, until
+
+WORDS = ["60", "two words", ""]  # it would run for a minute
+
+
+def cpu_of(pid):
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def check(cluster, tests, engine):
+    program = str(tests / "storm_clock.64")
+    process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--node", "2", "--", program, *WORDS],
+                               env=dict(cluster.env, PRESENCE="here"), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL)
+    pid = process.pid
+    try:
+        until("it runs on node 2", lambda: cluster.where(pid) == 2)
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+        if [w.decode() for w in words] != [program, *WORDS]:
+            raise Failure(f"its command line is {words}")
+        if b"PRESENCE=here" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            raise Failure("its environment is not there")
+        remote = cluster.remotes()[0][pid]
+        os.kill(pid, signal.SIGSTOP)
+        until("its remote is stopped", lambda: state_of(remote) == "T", 5)
+        before = cpu_of(remote)
+        time.sleep(0.5)
+        if cpu_of(remote) != before:
+            raise Failure("it goes on while it is stopped")
+        os.kill(pid, signal.SIGCONT)
+        until("its remote runs again", lambda: cpu_of(remote) > before + 3, 5)
+        os.kill(pid, signal.SIGTERM)
+        if process.wait(10) != -signal.SIGTERM:
+            raise Failure(f"it ended with {process.returncode}, not by SIGTERM")
+        until("its remote is gone", lambda: stat_of(remote) is None, 5)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def main():
+    bins, tests = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
+    work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-presence-"))
+    work.chmod(0o755)
+    cluster = Cluster(bins, tests, "memif", work)
+    wrong = None
+    try:
+        cluster.up()
+        check(cluster, tests, sys.argv[3])
+    except Failure as f:
+        wrong = f
+    finally:
+        down = cluster.verb("down")
+        shutil.rmtree(work)
+    if down.returncode != 0:
+        wrong = wrong or f"down: {down.stderr}"
+    print(wrong or "presence: ok")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
