@@ -31,6 +31,8 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
  public:
   /// Errors: a refusal that names what could not be had, and the remedy.
   static std::variant<std::unique_ptr<Hpcd>, Refusal> create(const Config& config, const ClusterKey& key);
+  Hpcd(const Hpcd&) = delete;
+  Hpcd& operator=(const Hpcd&) = delete;
   ~Hpcd() override;
 
   /// Until a signal (SIGTERM, SIGINT) or a request ends it.  Returns the exit status.

@@ -189,7 +189,7 @@ std::string Remotes::reap(pid_t pid) {
   if (rc != 0 || info.si_pid == 0) return {};
   poller_.remove(child->second.watch);
   children_.erase(child);
-  const std::string how = how_it_ended(info);
+  std::string how = how_it_ended(info);
   for (auto& [id, r] : remotes_)
     if (r.pid == pid) r.ended = how;
   return how;

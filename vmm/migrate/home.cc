@@ -55,7 +55,7 @@ bool Home::send(Stream stream, std::initializer_list<Part> parts) {
 
 void Home::ring_bell(int fd) {
   const std::uint64_t one = 1;
-  if (fd >= 0) static_cast<void>(!::write(fd, &one, sizeof one));
+  if (fd >= 0) static_cast<void>(0 > ::write(fd, &one, sizeof one));
 }
 
 void Home::die(const char* why) {

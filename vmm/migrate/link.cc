@@ -103,7 +103,7 @@ template <class Fill> bool Link::put(std::uint32_t channel, Stream stream, std::
   }
   if (wake) {
     const std::uint64_t one = 1;
-    static_cast<void>(!::write(wake_hpcd_, &one, sizeof one));
+    static_cast<void>(0 > ::write(wake_hpcd_, &one, sizeof one));
   }
   return true;
 }
@@ -141,7 +141,7 @@ bool Link::prepare_sleep() {
 void Link::woken() {
   std::uint64_t count = 0;
   pollfd p{wake_me_, POLLIN, 0};
-  if (::poll(&p, 1, 0) == 1) static_cast<void>(!::read(wake_me_, &count, sizeof count));
+  if (::poll(&p, 1, 0) == 1) static_cast<void>(0 > ::read(wake_me_, &count, sizeof count));
   for (auto& ring : in_) ring.wake();
 }
 

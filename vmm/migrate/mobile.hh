@@ -81,6 +81,8 @@ class MobileVcpu final : public engine::Vcpu {
 class MobileEngine final : public engine::Engine {
  public:
   explicit MobileEngine(std::unique_ptr<engine::Engine> inner);
+  MobileEngine(const MobileEngine&) = delete;
+  MobileEngine& operator=(const MobileEngine&) = delete;
   ~MobileEngine() override;
 
   [[nodiscard]] engine::Kind kind() const override { return inner_->kind(); }

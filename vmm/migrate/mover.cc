@@ -117,7 +117,7 @@ bool Home::hear(int timeout_ms) {
   pollfd p[2] = {{link_.control_fd(), POLLIN, 0}, {poke_, POLLIN, 0}};
   if (::poll(p, 2, timeout_ms) <= 0) return true;
   std::uint64_t count = 0;
-  if (p[1].revents != 0) static_cast<void>(!::read(poke_, &count, sizeof count));
+  if (p[1].revents != 0) static_cast<void>(0 > ::read(poke_, &count, sizeof count));
   if (p[0].revents == 0) return true;
   alignas(8) std::array<char, local::kMaxMessage> room{};
   int fds[3] = {-1, -1, -1};

@@ -69,7 +69,7 @@ void Home::pager() {
     if (p[3].revents != 0) hear_for_mover();
     link_.woken();
     std::uint64_t count = 0;
-    if (p[1].revents != 0) static_cast<void>(!::read(pager_poke_, &count, sizeof count));
+    if (p[1].revents != 0) static_cast<void>(0 > ::read(pager_poke_, &count, sizeof count));
   }
 }
 

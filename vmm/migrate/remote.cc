@@ -40,7 +40,7 @@ void say(const char* format, ...) {
   va_end(args);
   if (n > 0)
     static_cast<void>(
-        !::write(2, text.data(), std::min<std::size_t>(text.size() - 1, static_cast<std::size_t>(n))));
+        0 > ::write(2, text.data(), std::min<std::size_t>(text.size() - 1, static_cast<std::size_t>(n))));
 }
 
 }  // namespace
@@ -164,6 +164,7 @@ void Remote::worker() {
   }
 }
 
+// NOLINTNEXTLINE(readability-function-size): one case a message
 void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
   Head head{};
   if (!read_as(head, data, bytes)) return;

@@ -86,14 +86,15 @@ void Runner::order(const Run& run, const std::byte* extra, std::size_t bytes) {
   vcpu_->regs() = run.regs;
   pid_ = run.pid;
   guest_tid_ = run.tid;
-  if ((run.head.flags & kHasTls) != 0 && bytes >= kTlsCount * 8) {
+  constexpr std::size_t kTlsBytes = kTlsCount * sizeof(std::uint64_t);
+  if ((run.head.flags & kHasTls) != 0 && bytes >= kTlsBytes) {
     for (unsigned i = 0; i < kTlsCount; ++i) {
       std::uint64_t d = 0;
       std::memcpy(&d, extra + i * sizeof d, sizeof d);
       vcpu_->set_tls(i, d);
     }
-    extra += kTlsCount * 8;
-    bytes -= kTlsCount * 8;
+    extra += kTlsBytes;
+    bytes -= kTlsBytes;
   }
   if ((run.head.flags & kHasFp) != 0 && bytes >= FpState::kMaxBytes) {
     FpState fp;

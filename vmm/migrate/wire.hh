@@ -170,7 +170,8 @@ struct Pages {
 };
 inline constexpr std::uint32_t kPagesPerMessage = 16;
 /// Low bits of an entry, beside the page's address.
-enum PageFlag : std::uint64_t {  // NOLINT(readability-identifier-naming)
+// NOLINTBEGIN(readability-identifier-naming): constants
+enum PageFlag : std::uint64_t {
   kPageData = 0,
   kPageZero = 1,      ///< all zero, no data
   kPageNone = 2,      ///< the sender has no such page: it is new, hence zero
@@ -179,6 +180,7 @@ enum PageFlag : std::uint64_t {  // NOLINT(readability-identifier-naming)
   kPageSame = 5,      ///< no data: the warm one is right
   kPageFlags = 15,
 };
+// NOLINTEND(readability-identifier-naming)
 constexpr bool carries_data(std::uint64_t flag) { return flag == kPageData || flag == kPageWarm; }
 
 struct Credit {

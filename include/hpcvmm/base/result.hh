@@ -48,7 +48,7 @@ using Status = Result<Unit>;
 
 }  // namespace hpcvmm
 
-#define HPCVMM_CAT_(a, b) a##b
+#define HPCVMM_CAT_(a, b) a##b  // NOLINT(readability-identifier-naming)
 #define HPCVMM_CAT(a, b) HPCVMM_CAT_(a, b)
 /// HPCVMM_TRY(auto fd, open_kvm());  declares `fd`, or returns the Error from the enclosing function.
 #define HPCVMM_TRY(decl, expr)                                                \
