@@ -154,6 +154,13 @@ void Home::undo_ask() {
   set_phase(Phase::Home);
 }
 
+/// Lets the guest's first steps go before the flood of pages: they need the same CPUs and the same wire.
+void Home::wait_for_entry() {
+  constexpr std::uint64_t kLongestUs = 3000;
+  const std::uint64_t end = now_us() + kLongestUs;
+  while (was_running_ && began_us_.load() == 0 && now_us() < end) sleep_us(50);
+}
+
 int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   {
     const mem::LockGuard guard(mm_->lock());
@@ -173,6 +180,7 @@ int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   }
   ++migrations_;
   trial::hold("fill");
+  wait_for_entry();
   if (mode != local::Mode::Precopy) push_stash();
   note_downtime();
   set_phase(Phase::Away);

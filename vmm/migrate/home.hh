@@ -131,6 +131,7 @@ class Home final : public mem::PagesAway {
   int ask(std::uint32_t node, wire::local::Mode mode, std::string& why);
   int depart(std::uint32_t node, std::string& why);
   void undo_ask();
+  void wait_for_entry();
   int open_channel(std::uint32_t node, std::string& why);
   void come_back();
   void note_downtime();

@@ -368,6 +368,9 @@ void Home::come_back() {
   release_all();
   ++migrations_;
   trial::hold("drain");
+  wait_for_entry();
+  const Head entered{Msg::Entered};
+  send(Stream::Urgent, {{&entered, sizeof entered}});
   while (drained_.load() != kAllDrained) {
     if (lost_.load() != 0) die(lost_why_);
     if (!hear(50)) die("the hpcd of its home node has ended");

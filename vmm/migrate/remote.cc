@@ -230,6 +230,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       return start_drain();
     }
     case Msg::Leave: return on_leave();
+    case Msg::Entered: entered_ = true; return;
     case Msg::Credit: {
       Credit c{};
       if (!read_as(c, data, bytes)) return;

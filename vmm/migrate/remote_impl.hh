@@ -124,6 +124,7 @@ class Remote {
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
   std::atomic<bool> local_calls_{false};
+  std::atomic<bool> entered_{false};  // at home, after Leave
   std::atomic<std::uint32_t> waits_at_home_{0};
   bool mapped_ = false;  // the mappings are there: the bulk stream, which may be ahead, is heard
   bool running_ =

@@ -311,6 +311,8 @@ void* Remote::drain_main(void* self) {
 }
 
 void Remote::drain() {
+  constexpr std::uint64_t kLongestUs = 3000;  // as Home::wait_for_entry()
+  for (const std::uint64_t end = now_us() + kLongestUs; !entered_ && now_us() < end;) sleep_us(50);
   trial::hold("remote-drain");
   std::vector<std::pair<std::uint64_t, std::uint64_t>> all;
   {

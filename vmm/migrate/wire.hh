@@ -36,6 +36,7 @@ enum class Msg : std::uint16_t {
   Pages,       // (both ways) pages; the receiver owns them from now on
   PushDone,    // (in both streams) every page of the stash has been sent
   Leave,       // no vCPU will run any more: send all pages
+  Entered,     // guest code runs at home: the pages may come in their mass
   Waits,       // how many threads wait for private futexes at home; answered by Heard when id is not 0
   Credit,      // (both ways) so many bytes of bulk have been consumed
   // Remote to deputy.
