@@ -12,7 +12,8 @@ int main(int argc, char** argv, char** envp) {
   if (argc > 1 && std::strcmp(argv[0], hpcvmm::deputy::kExecMark) == 0)
     hpcvmm::deputy::continue_exec(argc, argv, envp);
   // What an hpcd starts for a process that comes from another node.
-  if (argc == 2 && std::strcmp(argv[1], "remote") == 0) hpcvmm::deputy::serve_remote();
+  if ((argc == 2 || argc == 3) && std::strcmp(argv[1], "remote") == 0)
+    hpcvmm::deputy::serve_remote(argc == 3 && std::strcmp(argv[2], "kvm") == 0);
   if (const int status = hpcvmm::cli::cluster_main(argc, argv); status >= 0) return status;
   if (const int status = hpcvmm::cli::sim_main(argc, argv); status >= 0) return status;
   return hpcvmm::cli::run(argc, argv, envp);

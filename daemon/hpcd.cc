@@ -63,6 +63,7 @@ Hpcd::Hpcd(const Config& config, Poller poller, RemoteKit kit)
 
 Hpcd::~Hpcd() {
   poller_.remove(signals_watch_);
+  poller_.remove(files_watch_);
   for (const char* name : {"/vmm.sock", "/api.sock"}) ::unlink((config_.run_dir + name).c_str());
   if (!config_.metrics.empty() && config_.metrics[0] == '/') ::unlink(config_.metrics.c_str());
 }
@@ -83,6 +84,10 @@ std::optional<Refusal> Hpcd::start(const ClusterKey& key) {
   });
   if (!watch) return Refusal{say("cannot start", watch.error())};
   signals_watch_ = *watch;
+  if (const Status s = files_.open(); !s) return Refusal{say("cannot start", s.error())};
+  const auto files = poller_.add(files_.fd(), EPOLLIN, [this](std::uint32_t) { files_.collect(); });
+  if (!files) return Refusal{say("cannot start", files.error())};
+  files_watch_ = *files;
   if (auto refusal = start_network(key)) return refusal;
   return listen();
 }
@@ -174,7 +179,7 @@ void Hpcd::sleep(net::Nanos deadline) {
 void Hpcd::tick() {
   next_tick_ms_ = now_ms_ + kTickMs;
   sessions_.tick(now_ms_);
-  remotes_.tick(now_ms_);
+  remotes_.tick(now_ms_, !draining_ && !stopping_);
   pass_stops_on();
   rpc_.tick(now_ms_);
   members_.tick(now_ms_);

@@ -10,6 +10,7 @@
 
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
+#include "daemon/files.hh"
 #include "daemon/link.hh"
 #include "daemon/members.hh"
 #include "daemon/moves.hh"
@@ -72,6 +73,8 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_open(Session& s, const wire::local::Open& m) override;
   void on_close(Session& s, const wire::local::Close& m) override;
   void on_move_done(Session& s, const wire::local::MoveDone& m) override;
+  void on_file_seen(const wire::local::FileSeen& m) override;
+  void on_file_ask(Session& s, const wire::local::FileAsk& m) override;
   void on_gone(Session& s, const std::string& why) override;
   void refuse_open(Session& s, std::uint32_t channel, int code, const std::string& why);
 
@@ -103,6 +106,8 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Sessions sessions_;
   Relay relay_;
   Remotes remotes_;
+  Files files_;
+  Poller::Id files_watch_ = 0;
   Rpc rpc_;
   Moves moves_;
   StreamServer api_, http_;

@@ -163,6 +163,9 @@ void Hpcd::on_open(Session& s, const local::Open& m) {
     if (!port)
       return refuse_open(s, m.channel, port.error().code, std::string("no rings: ") + port.error().op);
     s.port = *port;
+    const local::FileTable table;
+    const int shared = files_.table_fd();
+    sessions_.send(s, std::as_bytes(std::span(&table, 1)), std::span(&shared, 1));
     local::Attach attach;
     attach.ring_bytes = Rings::kBytes;
     sessions_.send(s, std::as_bytes(std::span(&attach, 1)), relay_.rings(*port).descriptors());
@@ -186,6 +189,17 @@ void Hpcd::on_open(Session& s, const local::Open& m) {
 void Hpcd::on_close(Session& s, const local::Close& m) {
   if (s.port == 0) return;
   if (const CircuitId circuit = relay_.find(s.port, m.channel); circuit != 0) relay_.close(circuit, {});
+}
+
+void Hpcd::on_file_seen(const local::FileSeen& m) { files_.seen(m); }
+
+void Hpcd::on_file_ask(Session& s, const local::FileAsk& m) {
+  if (!s.spawned) return;  // deputies map their own files
+  const Files::Found found = files_.ask(m);
+  local::FileAnswer answer;
+  answer.id = m.id;
+  answer.code = found.code;
+  sessions_.send(s, std::as_bytes(std::span(&answer, 1)), std::span(&found.fd, found.code == 0 ? 1 : 0));
 }
 
 void Hpcd::on_move_done(Session& s, const local::MoveDone& m) { moves_.on_done(s, m); }

@@ -64,6 +64,15 @@ std::string Hpcd::metrics() const {
   one("hpcd_guests_started_total", "Remotes started.", "counter", static_cast<double>(remotes_.started()));
   one("hpcd_guests_refused_total", "Requests for room refused.", "counter",
       static_cast<double>(remotes_.refused()));
+  one("hpcd_spare_remotes", "Remotes kept ready for who comes next.", "gauge",
+      static_cast<double>(remotes_.spares()));
+  const Files::Counters& f = files_.counters();
+  one("hpcd_files_read_total", "Files whose content was looked at.", "counter",
+      static_cast<double>(f.hashed));
+  one("hpcd_files_given_total", "Copies of files handed to remotes.", "counter",
+      static_cast<double>(f.given));
+  one("hpcd_file_copy_bytes", "Memory in copies of files.", "gauge",
+      static_cast<double>(files_.copies_bytes()));
   one("hpcd_moves_total", "Moves done.", "counter", static_cast<double>(moves_.done()));
   one("hpcd_moves_failed_total", "Moves not done.", "counter", static_cast<double>(moves_.failed()));
   one("hpcd_circuits", "Open channels.", "gauge", static_cast<double>(relay_.circuits().size()));

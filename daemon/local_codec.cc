@@ -60,6 +60,25 @@ LocalMessage parse_move_done(std::span<const std::byte> datagram) {
   return m;
 }
 
+/// Paths stay as they are: they are opened, not shown.  They end in the message, and are absolute.
+bool good_path(const char (&path)[local::kMaxFilePath]) {
+  return path[0] == '/' && std::memchr(path, 0, sizeof path) != nullptr;
+}
+
+LocalMessage parse_file_seen(std::span<const std::byte> datagram) {
+  local::FileSeen m;
+  if (!take(datagram, m)) return BadMessage{"FileSeen of a wrong size"};
+  if (!good_path(m.path)) return BadMessage{"FileSeen without a path"};
+  return m;
+}
+
+LocalMessage parse_file_ask(std::span<const std::byte> datagram) {
+  local::FileAsk m;
+  if (!take(datagram, m)) return BadMessage{"FileAsk of a wrong size"};
+  if (!good_path(m.path)) return BadMessage{"FileAsk without a path"};
+  return m;
+}
+
 }  // namespace
 
 std::string clean_text(std::string_view text) {
@@ -89,6 +108,8 @@ LocalMessage parse_local(std::span<const std::byte> datagram) {
     }
     case local::Type::Open: return parse_open(datagram);
     case local::Type::Close: return parse_close(datagram);
+    case local::Type::FileSeen: return parse_file_seen(datagram);
+    case local::Type::FileAsk: return parse_file_ask(datagram);
     case local::Type::MoveDone: return parse_move_done(datagram);
     default: return BadMessage{"a message of a type that VMM processes do not send"};
   }

@@ -18,6 +18,8 @@ namespace local = wire::local;
 namespace {
 /// To end by itself after the channel was closed in order.
 constexpr std::uint64_t kEndMs = 2000;
+/// Without spares, after one has ended by itself.
+constexpr std::uint64_t kPauseMs = 10'000;
 /// glibc 2.36 of Debian 12 has P_PIDFD in an enum only with newer headers.
 constexpr idtype_t kPidfd = static_cast<idtype_t>(3);
 
@@ -66,62 +68,118 @@ void Remotes::on_request(Node from, const peer::OpenRequest& m, const Room& room
             std::to_string(
                 std::min(room.memory_free, room.memory_limit - std::min(promised, room.memory_limit)) >> 20) +
             " MiB free");
-  Result<SpawnedRemote> spawned = spawn_remote(kit_);
-  if (!spawned)
-    return refuse(from, m.circuit, spawned.error().code,
-                  std::string("cannot start a remote: ") + spawned.error().op + ": " +
-                      std::strerror(spawned.error().code));
-  const pid_t pid = spawned->pid;
-  UniqueFd own(::fcntl(spawned->process.get(), F_DUPFD_CLOEXEC, 16));
-  Child child{std::move(own), 0};
-  const auto watch = poller_.add(child.process.get(), EPOLLIN, [this, pid](std::uint32_t) { reap(pid); });
-  if (watch) child.watch = *watch;
-  children_.emplace(pid, std::move(child));
-  const Result<SessionId> session =
-      sessions_.add_spawned(std::move(spawned->socket), std::move(spawned->process), pid);
-  if (!session) {
-    ::kill(pid, SIGKILL);
-    return refuse(from, m.circuit, session.error().code, "cannot watch the remote");
-  }
+  used_ms_[static_cast<std::size_t>(m.engine)] = now_ms;
+  Result<Spare> spare = take_or_start(m.engine);
+  if (!spare)
+    return refuse(
+        from, m.circuit, spare.error().code,
+        std::string("cannot start a remote: ") + spare.error().op + ": " + std::strerror(spare.error().code));
   Remote r;
-  r.session = *session;
-  r.pid = pid;
+  r.session = spare->session;
+  r.pid = spare->pid;
   r.home = from;
   r.home_circuit = m.circuit;
   r.home_pid = m.pid;
   r.uid = m.uid;
   r.memory = m.memory;
   r.comm = get_text(m.comm);
-  remotes_.emplace(*session, std::move(r));
   ++started_;
   log::info("remote started",
-            {{"pid", pid}, {"home", from}, {"home_pid", m.pid}, {"command", get_text(m.comm)}});
+            {{"pid", r.pid}, {"home", from}, {"home_pid", m.pid}, {"command", get_text(m.comm)}});
+  Remote& kept = remotes_.emplace(spare->session, std::move(r)).first->second;
+  // One that was kept ready has its rings already.
+  if (const Session* const s = sessions_.find(spare->session); s != nullptr && s->port != 0)
+    connect(kept, *s);
 }
 
-void Remotes::on_register(Session& s) {
-  Remote* const r = find(s.id);
-  // It may have been given up while it started: its Register was under way then.
-  if (r == nullptr || r->circuit != 0 || r->home_circuit == 0 || s.port != 0) return;
+Result<Remotes::Spare> Remotes::start(EngineKind engine) {
+  HPCVMM_TRY(SpawnedRemote spawned, spawn_remote(kit_, engine));
+  const pid_t pid = spawned.pid;
+  UniqueFd own(::fcntl(spawned.process.get(), F_DUPFD_CLOEXEC, 16));
+  Child child{std::move(own), 0};
+  const auto watch = poller_.add(child.process.get(), EPOLLIN, [this, pid](std::uint32_t) { reap(pid); });
+  if (watch) child.watch = *watch;
+  children_.emplace(pid, std::move(child));
+  const Result<SessionId> session =
+      sessions_.add_spawned(std::move(spawned.socket), std::move(spawned.process), pid);
+  if (session) return Spare{*session, pid, engine};
+  ::kill(pid, SIGKILL);
+  return session.error();
+}
+
+Result<Remotes::Spare> Remotes::take_or_start(EngineKind engine) {
+  for (auto it = spares_.begin(); it != spares_.end(); ++it) {
+    if (it->engine != engine) continue;
+    const Spare taken = *it;
+    spares_.erase(it);
+    return taken;
+  }
+  return start(engine);
+}
+
+/// Spares in number: two of an engine that was asked for lately, one of kvm, none of what nobody uses.
+void Remotes::keep_spares(std::uint64_t now_ms, bool wanted) {
+  constexpr std::uint64_t kLatelyMs = 60'000;
+  for (const EngineKind engine : {EngineKind::Kvm, EngineKind::Direct}) {
+    const std::uint64_t used = used_ms_[static_cast<std::size_t>(engine)];
+    std::size_t most = engine == EngineKind::Kvm && kit_.kvm ? 1 : 0;
+    if (used != 0 && now_ms - used < kLatelyMs) most = 2;
+    if (!wanted) most = 0;
+    std::size_t have = 0;
+    for (const Spare& s : spares_) {
+      if (s.engine != engine || ++have <= most) continue;
+      if (const auto child = children_.find(s.pid); child != children_.end())
+        ::syscall(SYS_pidfd_send_signal, child->second.process.get(), SIGKILL, nullptr, 0);
+    }
+    if (have >= most || now_ms < no_spares_until_ms_) continue;
+    // One a tick: starting them is for when there is nothing else to do.
+    if (Result<Spare> s = start(engine)) return spares_.push_back(*s);
+    no_spares_until_ms_ = now_ms + kLatelyMs;
+  }
+}
+
+/// False: there are none, and the remote will be ended.
+bool Remotes::give_rings(Session& s) {
   const Result<PortId> port = relay_.add_port();
   if (!port) {
-    refuse(r->home, r->home_circuit, port.error().code,
-           std::string("no rings for the remote: ") + port.error().op);
-    r->home_circuit = 0;
-    return kill(*r);
+    log::warning("no rings for a remote", {{"pid", s.pid}, {"why", port.error().op}});
+    return false;
   }
   s.port = *port;
   local::Attach attach;
   attach.ring_bytes = Rings::kBytes;
   sessions_.send(s, std::as_bytes(std::span(&attach, 1)), relay_.rings(*port).descriptors());
-  r->circuit = relay_.add(*port, 1, r->home);
-  relay_.set_peer_circuit(r->circuit, r->home_circuit, Circuit::State::Waiting);
+  return true;
+}
+
+void Remotes::on_register(Session& s) {
+  for (const Spare& spare : spares_)
+    if (spare.session == s.id && s.port == 0) return static_cast<void>(give_rings(s));
+  Remote* const r = find(s.id);
+  // It may have been given up while it started: its Register was under way then.
+  if (r == nullptr || r->circuit != 0 || r->home_circuit == 0 || s.port != 0) return;
+  if (give_rings(s)) return connect(*r, s);
+  refuse(r->home, r->home_circuit, ENOMEM, "no rings for the remote");
+  r->home_circuit = 0;
+  kill(*r);
+}
+
+void Remotes::connect(Remote& r, const Session& s) {
+  r.circuit = relay_.add(s.port, 1, r.home);
+  relay_.set_peer_circuit(r.circuit, r.home_circuit, Circuit::State::Waiting);
   peer::OpenReply m;
-  m.to_circuit = r->home_circuit;
-  m.circuit = r->circuit;
-  outbox_.send(r->home, m);
+  m.to_circuit = r.home_circuit;
+  m.circuit = r.circuit;
+  outbox_.send(r.home, m);
 }
 
 void Remotes::on_gone(const Session& s, const std::string& why) {
+  if (std::erase_if(spares_, [&](const Spare& spare) { return spare.session == s.id; }) != 0) {
+    // What ends before anybody has come would do so again.
+    if (reap(s.pid).empty()) ::syscall(SYS_pidfd_send_signal, s.process.get(), SIGKILL, nullptr, 0);
+    no_spares_until_ms_ = now_ms_ + kPauseMs;
+    return;
+  }
   const Remote* const r = find(s.id);
   if (r == nullptr) return;
   std::string reason = r->ended.empty() ? reap(r->pid) : r->ended;
@@ -195,7 +253,9 @@ std::string Remotes::reap(pid_t pid) {
   return how;
 }
 
-void Remotes::tick(std::uint64_t now_ms) {
+void Remotes::tick(std::uint64_t now_ms, bool spares) {
+  now_ms_ = now_ms;
+  keep_spares(now_ms, spares);
   for (const auto& [id, r] : remotes_)
     if (r.kill_ms != 0 && r.kill_ms < now_ms) kill(r);
 }

@@ -1,6 +1,7 @@
 // The guests of other nodes that run here: admission, start, end.
 #pragma once
 
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <string>
@@ -15,6 +16,8 @@
 #include "daemon/spawn.hh"
 
 namespace hpcvmm::daemon {
+
+using wire::local::EngineKind;
 
 /// What is offered to guests; changes while hpcd runs.
 struct Room {
@@ -59,12 +62,15 @@ class Remotes {
   /// Its deputy has been stopped (SIGSTOP, ^Z) or goes on.
   void on_pause(Node from, CircuitId circuit, bool stopped);
   void on_peer_down(Node node);
-  void tick(std::uint64_t now_ms);
+  /// `spares`: whether remotes are to be kept ready for who comes next.
+  void tick(std::uint64_t now_ms, bool spares);
 
   [[nodiscard]] const std::unordered_map<SessionId, Remote>& all() const { return remotes_; }
   /// Bytes promised to the guests.
   [[nodiscard]] std::uint64_t reserved() const;
   [[nodiscard]] std::uint64_t started() const { return started_; }
+  /// Started in advance, and nobody's yet; not among all().
+  [[nodiscard]] std::size_t spares() const { return spares_.size(); }
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
   /// Processes that have not been reaped yet.
   [[nodiscard]] std::size_t children() const { return children_.size(); }
@@ -74,6 +80,17 @@ class Remotes {
     UniqueFd process;
     Poller::Id watch = 0;
   };
+  /// A remote that nobody has come to yet: started, its rings and its VM made.
+  struct Spare {
+    SessionId session = 0;
+    pid_t pid = 0;
+    EngineKind engine = EngineKind::Kvm;
+  };
+  Result<Spare> start(EngineKind engine);
+  Result<Spare> take_or_start(EngineKind engine);
+  bool give_rings(Session& s);
+  void connect(Remote& r, const Session& s);
+  void keep_spares(std::uint64_t now_ms, bool wanted);
   void refuse(Node to, CircuitId circuit, int code, const std::string& why);
   void kill(const Remote& r) { signal(r, SIGKILL); }
   void signal(const Remote& r, int signo);
@@ -88,6 +105,9 @@ class Remotes {
   RemoteKit kit_;
   std::unordered_map<SessionId, Remote> remotes_;
   std::unordered_map<pid_t, Child> children_;
+  std::vector<Spare> spares_;
+  std::array<std::uint64_t, 2> used_ms_{};  // by engine: when somebody came last
+  std::uint64_t no_spares_until_ms_ = 0, now_ms_ = 0;
   std::uint64_t started_ = 0, refused_ = 0;
 };
 

@@ -189,6 +189,10 @@ void Sessions::handle(SessionId id, Incoming& in) {
     events_.on_close(s, *close);
   } else if (const auto* done = std::get_if<local::MoveDone>(&message)) {
     events_.on_move_done(s, *done);
+  } else if (const auto* seen = std::get_if<local::FileSeen>(&message)) {
+    events_.on_file_seen(*seen);
+  } else if (const auto* ask = std::get_if<local::FileAsk>(&message)) {
+    events_.on_file_ask(s, *ask);
   }
 }
 

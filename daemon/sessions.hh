@@ -59,6 +59,8 @@ class SessionEvents {
   virtual void on_open(Session& s, const wire::local::Open& m) = 0;
   virtual void on_close(Session& s, const wire::local::Close& m) = 0;
   virtual void on_move_done(Session& s, const wire::local::MoveDone& m) = 0;
+  virtual void on_file_seen(const wire::local::FileSeen& m) = 0;
+  virtual void on_file_ask(Session& s, const wire::local::FileAsk& m) = 0;
   /// The process has ended, hung up, or broken the protocol.  `s` is valid during the call only.
   virtual void on_gone(Session& s, const std::string& why) = 0;
 };

@@ -24,6 +24,7 @@ struct Plan {
   uid_t uid;
   gid_t gid;
   const cpu_set_t* cpus;
+  const char* engine;  // what it prepares itself for
   pid_t parent;
   int error;         // set by the child
   const char* step;  // set by the child
@@ -67,9 +68,9 @@ int child(void* argument) {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  static const char* const kArguments[] = {"hpc-vmm", "remote", nullptr};
+  const char* const arguments[] = {"hpc-vmm", "remote", p.engine, nullptr};
   static const char* const kEnvironment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", nullptr};
-  ::syscall(SYS_execveat, p.executable, "", kArguments, kEnvironment, AT_EMPTY_PATH);
+  ::syscall(SYS_execveat, p.executable, "", arguments, kEnvironment, AT_EMPTY_PATH);
   fail("execute hpc-vmm remote");
   return 127;
 }
@@ -107,7 +108,7 @@ std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config) {
   return kit;
 }
 
-Result<SpawnedRemote> spawn_remote(const RemoteKit& kit) {
+Result<SpawnedRemote> spawn_remote(const RemoteKit& kit, wire::local::EngineKind engine) {
   std::array<int, 2> pair{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair.data()) != 0)
     return Error::last("socketpair for a remote");
@@ -129,6 +130,7 @@ Result<SpawnedRemote> spawn_remote(const RemoteKit& kit) {
             kit.uid,
             kit.gid,
             &kit.cpus,
+            engine == wire::local::EngineKind::Kvm ? "kvm" : "direct",
             ::getpid(),
             0,
             ""};

@@ -10,6 +10,7 @@
 #include "daemon/config.hh"
 #include "hpcvmm/base/result.hh"
 #include "hpcvmm/base/unique_fd.hh"
+#include "hpcvmm/wire/local.hh"
 
 namespace hpcvmm::daemon {
 
@@ -32,10 +33,10 @@ struct SpawnedRemote {
   pid_t pid = 0;
 };
 
-/// Starts `hpc-vmm remote`: descriptors 0 and 1 /dev/null, 2 ours, 3 the socket, 4 /dev/kvm, 5
+/// Starts `hpc-vmm remote ENGINE`: descriptors 0 and 1 /dev/null, 2 ours, 3 the socket, 4 /dev/kvm, 5
 /// /dev/userfaultfd (closed where there is none), nothing else; a clean environment; without capabilities or
 /// ways to get any; dies with us. Errors: those of socketpair, clone; what failed in the child until exec.
 /// Threads: the one that ends last, for PR_SET_PDEATHSIG is the thread's.
-Result<SpawnedRemote> spawn_remote(const RemoteKit& kit);
+Result<SpawnedRemote> spawn_remote(const RemoteKit& kit, wire::local::EngineKind engine);
 
 }  // namespace hpcvmm::daemon

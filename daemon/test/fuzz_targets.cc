@@ -46,6 +46,12 @@ void local_message(const std::uint8_t* data, std::size_t bytes) {
     promise(c->channel >= 1 && c->channel <= 65535, "Close has a channel");
   } else if (const auto* d = std::get_if<local::MoveDone>(&m)) {
     promise(printable(d->why), "MoveDone holds text for terminals");
+  } else if (const auto* seen = std::get_if<local::FileSeen>(&m)) {
+    promise(seen->path[0] == '/' && ::strnlen(seen->path, sizeof seen->path) < sizeof seen->path,
+            "FileSeen has a path that ends");
+  } else if (const auto* ask = std::get_if<local::FileAsk>(&m)) {
+    promise(ask->path[0] == '/' && ::strnlen(ask->path, sizeof ask->path) < sizeof ask->path,
+            "FileAsk has a path that ends");
   }
 }
 

@@ -60,7 +60,11 @@ void run(void (*target)(const std::uint8_t*, std::size_t), const std::vector<Byt
 TEST(Fuzz, LocalMessage) {
   local::Open open;
   open.channel = 1;
-  run(local_message, {raw(local::Register{}), raw(local::State{}), raw(open), raw(local::MoveDone{})},
+  local::FileSeen seen;
+  local::FileAsk ask;
+  seen.path[0] = ask.path[0] = '/';
+  run(local_message,
+      {raw(local::Register{}), raw(local::State{}), raw(open), raw(local::MoveDone{}), raw(seen), raw(ask)},
       50'000);
 }
 

@@ -34,6 +34,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/files.hh"
 #include "hpcvmm/wire/ring.hh"
 #include "tests/migrate/bad_link.hh"
 
@@ -73,6 +74,7 @@ unsigned g_storm_ms = 0;
 std::uint64_t g_moves = 0, g_failed = 0, g_migrations = 0;
 std::unique_ptr<BadLink> g_link;
 std::map<std::uint32_t, Process*> g_circuits;  // remotes
+hpcvmm::daemon::Files g_files;                 // of every node
 
 std::uint64_t now_ms() {
   timespec t{};
@@ -82,6 +84,22 @@ std::uint64_t now_ms() {
 
 template <class T> void say_to(const Process& p, const T& message) {
   static_cast<void>(!send(p.control, &message, sizeof message, MSG_NOSIGNAL));
+}
+
+template <class T> void say_with(const Process& p, T message, std::initializer_list<int> fds) {
+  iovec io{&message, sizeof message};
+  alignas(cmsghdr) char extra[CMSG_SPACE(3 * sizeof(int))] = {};
+  msghdr m{};
+  m.msg_iov = &io;
+  m.msg_iovlen = 1;
+  m.msg_control = extra;
+  m.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+  cmsghdr* c = CMSG_FIRSTHDR(&m);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+  memcpy(CMSG_DATA(c), fds.begin(), fds.size() * sizeof(int));
+  static_cast<void>(!sendmsg(p.control, &m, MSG_NOSIGNAL));
 }
 
 void give_rings(Process& p) {
@@ -99,20 +117,8 @@ void give_rings(Process& p) {
   }
   Attach a;
   a.ring_bytes = kRing;
-  iovec io{&a, sizeof a};
-  int fds[3] = {fd, p.wake_vmm, p.wake_me};
-  alignas(cmsghdr) char extra[CMSG_SPACE(sizeof fds)] = {};
-  msghdr m{};
-  m.msg_iov = &io;
-  m.msg_iovlen = 1;
-  m.msg_control = extra;
-  m.msg_controllen = sizeof extra;
-  cmsghdr* c = CMSG_FIRSTHDR(&m);
-  c->cmsg_level = SOL_SOCKET;
-  c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof fds);
-  memcpy(CMSG_DATA(c), fds, sizeof fds);
-  static_cast<void>(!sendmsg(p.control, &m, MSG_NOSIGNAL));
+  if (!p.remote) say_with(p, FileTable{}, {g_files.table_fd()});
+  say_with(p, a, {fd, p.wake_vmm, p.wake_me});
   close(fd);
 }
 
@@ -252,14 +258,30 @@ void hear(Process& p) {
       if (g_storm_ms == 0 || d.code != 0)
         printf(
             "moved %d code %d where %u downtime_us %llu total_us %llu pushed %llu faulted %llu zero %llu "
-            "bytes %llu %s\n",
+            "known %llu bytes %llu %s\n",
             p.pid, d.code, d.where, static_cast<unsigned long long>(d.figures.downtime_us),
             static_cast<unsigned long long>(d.figures.total_us),
             static_cast<unsigned long long>(d.figures.pages_pushed),
             static_cast<unsigned long long>(d.figures.pages_faulted),
             static_cast<unsigned long long>(d.figures.pages_zero),
+            static_cast<unsigned long long>(d.figures.pages_known),
             static_cast<unsigned long long>(d.figures.bytes), d.why);
       return;
+    }
+    case Type::FileSeen: {
+      FileSeen s;
+      memcpy(&s, room, sizeof s);
+      return g_files.seen(s);
+    }
+    case Type::FileAsk: {
+      FileAsk a;
+      memcpy(&a, room, sizeof a);
+      const auto found = g_files.ask(a);
+      FileAnswer answer;
+      answer.id = a.id;
+      answer.code = found.code;
+      if (found.code == 0) return say_with(p, answer, {found.fd});
+      return say_to(p, answer);
     }
     default: return;
   }
@@ -376,6 +398,7 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   bool input = true;
   if (!read_options(argc, argv, input)) return 2;
+  if (!g_files.open()) return 1;
   unlink(argv[1]);
   const int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   sockaddr_un at{};
@@ -389,7 +412,7 @@ int main(int argc, char** argv) {
   static volatile bool* const stopping = &stop;
   signal(SIGTERM, [](int) { *stopping = true; });
   while (!*stopping) {
-    std::vector<pollfd> fds{{listener, POLLIN, 0}, {input ? 0 : -1, POLLIN, 0}};
+    std::vector<pollfd> fds{{listener, POLLIN, 0}, {input ? 0 : -1, POLLIN, 0}, {g_files.fd(), POLLIN, 0}};
     bool busy = g_link && g_link->pass();
     for (std::size_t i = 0; i < g_processes.size(); ++i) {
       Process& p = *g_processes[i];
@@ -416,6 +439,7 @@ int main(int argc, char** argv) {
       if (fd >= 0) add(fd);
     }
     if (fds[1].revents != 0) command();
+    if (fds[2].revents != 0) g_files.collect();
     for (std::size_t i = 0; i < g_processes.size(); ++i)
       if (!g_processes[i]->gone) hear(*g_processes[i]);
     if (g_link && g_link->lost())
@@ -429,6 +453,8 @@ int main(int argc, char** argv) {
       }
   }
   if (g_link) printf("%s\n", g_link->summary().c_str());
+  printf("files known %llu given %llu\n", static_cast<unsigned long long>(g_files.counters().hashed),
+         static_cast<unsigned long long>(g_files.counters().given));
   printf("moves %llu failed %llu migrations %llu\n", static_cast<unsigned long long>(g_moves),
          static_cast<unsigned long long>(g_failed), static_cast<unsigned long long>(g_migrations));
   for (auto& p : g_processes)

@@ -28,6 +28,14 @@ SysRet map(const CallContext& c, std::uint64_t addr, std::uint64_t len, int prot
   if ((flags & MAP_ANONYMOUS) == 0 && is_hidden(fd)) return SysRet::fail(EBADF);
   if (c.task.process->read_implies_exec && (prot & PROT_READ) != 0) prot |= PROT_EXEC;
   if ((flags & MAP_TYPE) != MAP_PRIVATE) {
+    // What is as good as private (a cache that every C program maps) does not bring a process home.
+    if ((flags & MAP_ANONYMOUS) == 0 && mem::is_steady(fd)) {
+      const SysRet at = c.mm().map(c.abi, addr, len, prot, flags, fd, off);
+      if (!mem::is_steady(fd)) {
+        const AtHome changed_meanwhile(c.task);
+      }
+      return at;
+    }
     const AtHome here(c.task);
     return c.mm().map(c.abi, addr, len, prot, flags, fd, off);
   }

@@ -399,7 +399,7 @@ int kvm_fd() { return g_kvm_fd; }
 int self_fd() { return g_self_fd; }
 int cluster_fd() { return g_cluster_fd; }
 
-void serve_remote() { migrate::remote_main(hpcvmm_on_stack); }
+void serve_remote(bool prepare_kvm) { migrate::remote_main(hpcvmm_on_stack, prepare_kvm); }
 
 int launch(LaunchRequest request) {
   auto* const s = new Start;

@@ -23,7 +23,8 @@ int launch(LaunchRequest request);
 [[noreturn]] void continue_exec(int argc, char** argv, char** envp);
 
 /// The remote of a process whose home is another node (vmm/migrate/remote.hh); an hpcd starts it.
-[[noreturn]] void serve_remote();
+/// `prepare_kvm`: it is likely to become one of the kvm engine.
+[[noreturn]] void serve_remote(bool prepare_kvm);
 
 /// The hidden descriptors of /dev/kvm (-1: none), of hpcd's socket (-1: no cluster) and of this executable.
 int kvm_fd();

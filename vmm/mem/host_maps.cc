@@ -1,11 +1,14 @@
 #include "vmm/mem/host_maps.hh"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
@@ -60,7 +63,63 @@ std::int64_t int80(std::uint32_t nr, const std::array<std::uint32_t, 6>& a) {
   return low < 0 && low >= -4095 ? low : static_cast<std::int64_t>(static_cast<std::uint32_t>(rc));
 }
 
+// Of kernel headers newer than those this is built with (struct procmap_query).
+struct MapQuery {
+  std::uint64_t size, flags, address;
+  std::uint64_t begin, end, vma_flags, page_size, offset, inode;
+  std::uint32_t major, minor, name_bytes, build_id_bytes;
+  std::uint64_t name, build_id;
+};
+constexpr unsigned long kMapQuery = _IOWR('f', 17, MapQuery);
+
+/// 1 found, 0 not a file, -1 the kernel cannot be asked like this.
+int query_file(std::uint64_t at, HostFile& out) {
+  const int fd = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  MapQuery q{};
+  q.size = sizeof q;
+  q.address = at;
+  q.name = reinterpret_cast<std::uint64_t>(out.path.data());
+  q.name_bytes = static_cast<std::uint32_t>(out.path.size());
+  const int rc = ::ioctl(fd, kMapQuery, &q);
+  const int error = errno;
+  ::close(fd);
+  if (rc != 0) return error == ENOTTY || error == ENOSYS ? -1 : 0;
+  if (q.inode == 0 || out.path[0] != '/') return 0;
+  out.begin = q.begin;
+  out.end = q.end;
+  out.offset = q.offset;
+  out.device = gnu_dev_makedev(q.major, q.minor);
+  out.inode = q.inode;
+  return 1;
+}
+
+/// "rw-p 00001000 fe:00 247728   /usr/bin/ls", as it begins behind the addresses.
+bool parse_file(const char* perms, const char* name, HostFile& out) {
+  if (name[0] != '/' || std::strlen(name) >= out.path.size()) return false;
+  char* p = nullptr;
+  out.offset = std::strtoull(perms + 5, &p, 16);
+  const unsigned long major = std::strtoul(p, &p, 16);
+  const unsigned long minor = std::strtoul(p + 1, &p, 16);
+  out.device = gnu_dev_makedev(static_cast<unsigned>(major), static_cast<unsigned>(minor));
+  out.inode = std::strtoull(p, nullptr, 10);
+  std::strcpy(out.path.data(), name);  // NOLINT: checked above
+  return true;
+}
+
 }  // namespace
+
+bool host_file_at(std::uint64_t at, HostFile& out) {
+  if (const int found = query_file(at, out); found >= 0) return found == 1;
+  bool found = false;
+  each_mapping([&](std::uint64_t begin, std::uint64_t end, const char* perms, const char* name) {
+    if (begin > at || at >= end) return;
+    out.begin = begin;
+    out.end = end;
+    found = parse_file(perms, name, out);
+  });
+  return found;
+}
 
 void set_host_vdso(std::uint64_t begin, std::uint64_t end) { g_host_vdso = {begin, end}; }
 

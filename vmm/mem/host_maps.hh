@@ -1,6 +1,7 @@
 // What only the host kernel knows of this address space.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -31,6 +32,17 @@ std::uint64_t host_mapping_begin(std::uint64_t at);
 std::uint64_t host_mapping_end(std::uint64_t at);
 /// Where each of the host's mappings begins, ascending.
 std::vector<std::uint64_t> host_mapping_begins();
+
+/// The file behind a mapping of the host's.
+struct HostFile {
+  std::uint64_t begin = 0, end = 0;  ///< of the mapping
+  std::uint64_t offset = 0;          ///< of `begin` in the file
+  std::uint64_t device = 0, inode = 0;
+  std::array<char, 512> path{};  ///< cut off when longer
+};
+/// False: `at` is in no mapping of a file.  Source: PROCMAP_QUERY of proc_pid_maps(5) (Linux 6.11), else the
+/// text.
+bool host_file_at(std::uint64_t at, HostFile& out);
 
 /// mmap2(2) and mremap(2) through the 32-bit entry.  Return the address or -errno.  Need IA32 emulation in
 /// the host kernel, as IA32 guests do.

@@ -51,9 +51,7 @@ bool is_error(std::int64_t rc) { return rc < 0 && rc >= -4095; }
 
 }  // namespace
 
-/// A regular file of root's that is open for reading and that others may not write: a mapping of it can be
-/// copied to another node like one of a shared library.
-static bool is_steady(int fd) {
+bool is_steady(int fd) {
   struct stat s {};
   if (::fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || s.st_uid != 0 || (s.st_mode & 022) != 0) return false;
   return (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
@@ -77,7 +75,17 @@ void Mm::note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, 
   v.grows_down = (flags & MAP_GROWSDOWN) != 0;
   v.steady = v.shared && v.file && is_steady(fd);
   if (away_ != nullptr) away_->mapped(at, v);
+  const bool shared = (v.shared && !v.steady) || has_shared(at, v.end);
   vmas_.insert(at, v);
+  tell_shared(shared);
+}
+
+/// Whether some of the range is memory that is shared with others.
+bool Mm::has_shared(std::uint64_t begin, std::uint64_t end) const {
+  for (auto it = vmas_.find(begin) != vmas_.end() ? vmas_.find(begin) : vmas_.above(begin);
+       it != vmas_.end() && it->first < end; ++it)
+    if (it->second.shared && !it->second.steady) return true;
+  return false;
 }
 
 void Mm::refresh_stack_locked(std::uint64_t begin) {
@@ -152,8 +160,11 @@ SysRet Mm::unmap(std::uint64_t addr, std::uint64_t len) {
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + bytes);
   if (away_ != nullptr) away_->dropping(addr, addr + bytes, false);
+  const bool shared = has_shared(addr, addr + bytes);
   const std::int64_t rc = raw(SYS_munmap, addr, bytes);
-  if (!is_error(rc)) vmas_.erase(addr, addr + bytes);
+  if (is_error(rc)) return SysRet::raw(rc);
+  vmas_.erase(addr, addr + bytes);
+  tell_shared(shared);
   return SysRet::raw(rc);
 }
 
@@ -213,7 +224,9 @@ SysRet Mm::remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64
   // old_len 0 duplicates a shared mapping, DONTUNMAP keeps the old range: both leave it in the list.
   if (old_bytes != 0 && (flags & MREMAP_DONTUNMAP) == 0) vmas_.erase(addr, addr + old_bytes);
   moved.end = at + new_bytes;
+  const bool shared = (moved.shared && !moved.steady) || has_shared(at, moved.end);
   vmas_.insert(at, moved);
+  tell_shared(shared);
   if (away_ != nullptr) away_->gathered(at, new_bytes, moved);
   return SysRet::raw(rc);
 }
@@ -294,7 +307,9 @@ SysRet Mm::detach_shm(std::uint64_t addr) {
   const std::uint64_t end = it == vmas_.end() ? addr : it->second.end;
   if (end != addr) engine_->unmap(addr, end);
   const std::int64_t rc = raw(SYS_shmdt, addr);
-  if (!is_error(rc)) refresh_from_host(vmas_, addr, end);
+  if (is_error(rc)) return SysRet::raw(rc);
+  refresh_from_host(vmas_, addr, end);
+  tell_shared(true);
   return SysRet::raw(rc);
 }
 
@@ -303,7 +318,8 @@ void Mm::reserve_places() {
   constexpr std::uint64_t kRoom = std::uint64_t{16} << 20;
   constexpr std::uint64_t kNear = std::uint64_t{40} << 20;   // the heap starts up to 32 MiB behind the data
   constexpr std::uint64_t kMost = std::uint64_t{128} << 20;  // larger ones get slots as they are touched
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges{{brk_start_, brk_start_ + kRoom}};
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+  if (brk_start_ != 0) ranges.emplace_back(brk_start_, brk_start_ + kRoom);  // 0: a copy on another node
   for (const auto& [begin, v] : vmas_) ranges.emplace_back(begin, v.end);
   std::sort(ranges.begin(), ranges.end());
   for (std::size_t i = 0; i < ranges.size();) {

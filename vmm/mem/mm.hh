@@ -24,6 +24,10 @@ enum class Touch : std::uint8_t {
   NoMemory,
 };
 
+/// A regular file of root's that is open for reading and that others may not write: a mapping of it can be
+/// copied to another node like one of a shared library.
+bool is_steady(int fd);
+
 /// Threads: functions lock by themselves, unless their name ends in _locked.  Shared by all tasks of a
 /// CLONE_VM group, vfork children included.
 class Mm {
@@ -61,6 +65,8 @@ class Mm {
   void refresh_stack_locked(std::uint64_t begin);
   /// From now on `away` is told of changes; nullptr: nobody.  Under lock().
   void set_away_locked(PagesAway* away) { away_ = away; }
+  /// nullptr: nobody.  Under lock().
+  void set_shared_watch_locked(SharedWatch* watch) { shared_watch_ = watch; }
   /// The mapping at `begin` has become anonymous memory.  Under lock().
   void made_anonymous_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
 
@@ -79,6 +85,10 @@ class Mm {
   [[nodiscard]] bool allowed(std::uint64_t addr, std::uint64_t len) const;
   void note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, int fd);
   static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
+  [[nodiscard]] bool has_shared(std::uint64_t begin, std::uint64_t end) const;
+  void tell_shared(bool changed) {
+    if (changed && shared_watch_ != nullptr) shared_watch_->shared_changed();
+  }
   void reserve_places();
   Touch stack_touch(std::uint64_t addr);
 
@@ -86,6 +96,7 @@ class Mm {
   Lock lock_;
   VmaList vmas_;
   PagesAway* away_ = nullptr;
+  SharedWatch* shared_watch_ = nullptr;
   std::uint64_t brk_start_ = 0;
   std::uint64_t brk_ = 0;
 };

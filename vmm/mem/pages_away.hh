@@ -30,4 +30,16 @@ class PagesAway {
   virtual void gathered(std::uint64_t to, std::uint64_t bytes, const Vma& v) = 0;
 };
 
+/// Who is told that mappings of shared memory have come or gone: they decide whether a process can move.
+class SharedWatch {
+ public:
+  SharedWatch() = default;
+  SharedWatch(const SharedWatch&) = delete;
+  SharedWatch& operator=(const SharedWatch&) = delete;
+  virtual ~SharedWatch() = default;
+
+  /// On the task's thread, under the mm lock.
+  virtual void shared_changed() = 0;
+};
+
 }  // namespace hpcvmm::mem

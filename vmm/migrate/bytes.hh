@@ -31,7 +31,7 @@ inline void copy_text(char* to, std::size_t room, const std::string& from) {
 }
 
 /// Calls take(page, flag, content, sequence) for every entry of a Pages message, as far as it is whole;
-/// `content` means something for flags that carry data.
+/// `content` means something for flags that carry data; kPageAgain is passed on as kPageData.
 template <class Take> void for_each_page(const std::byte* data, std::size_t bytes, Take take) {
   Pages p{};
   if (!read_as(p, data, bytes) || p.head.id > kPagesPerMessage) return;
@@ -39,12 +39,16 @@ template <class Take> void for_each_page(const std::byte* data, std::size_t byte
   std::size_t at = sizeof p + p.head.id * sizeof entries[0];
   if (at > bytes) return;
   std::memcpy(entries.data(), data + sizeof p, p.head.id * sizeof entries[0]);
+  const std::byte* content = nullptr;
   for (unsigned i = 0; i < p.head.id; ++i) {
-    const std::uint64_t flag = entries[i] & kPageFlags;
-    const std::byte* const content = data + at;
+    std::uint64_t flag = entries[i] & kPageFlags;
     if (carries_data(flag)) {
       if (bytes - at < kPageSize) return;
+      content = data + at;
       at += kPageSize;
+    } else if (flag == kPageAgain) {
+      if (content == nullptr) return;
+      flag = kPageData;
     }
     take(page_down(entries[i]), flag, content, p.sequence);
   }

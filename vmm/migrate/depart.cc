@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "vmm/mem/host_maps.hh"
 #include "vmm/migrate/bytes.hh"
@@ -43,6 +44,10 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
   began_us_ = 0;
   bulk_sent_ = bulk_credited_ = 0;
   bulk_eaten_ = 0;
+  {
+    const mem::LockGuard guard(mm_->lock());
+    files_.start_over();
+  }
   local::Open o{};
   o.channel = channel_;
   o.node = node;
@@ -69,8 +74,13 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
   i.host_vdso_end = who_.host_vdso_end;
   read_cpu_features(i.cpu_features);
   send(Stream::Urgent, {{&i, sizeof i}});
+  return 0;
+}
+
+/// The answer to Init.
+int Home::wait_ready(std::string& why) {
   if (!wait_for(ready_, 1, kOpenLimitMs)) {
-    why = lost_.load() != 0 ? lost_why_ : "node " + std::to_string(node) + " does not answer";
+    why = lost_.load() != 0 ? lost_why_ : "node " + std::to_string(there_.load()) + " does not answer";
     return ETIMEDOUT;
   }
   if (ready_.load() == 2) return 0;
@@ -89,9 +99,12 @@ int Home::ask(std::uint32_t node, local::Mode mode, std::string& why) {
   }
   if (const int rc = open_channel(node, why)) return rc;
   if (const int rc = prepare_remote(why)) return rc;
+  // What has not run yet has nothing worth warming: its pages go with the switch.
+  if (starts_there()) mode = local::Mode::Postcopy;
   return warm_up(mode, why);
 }
 
+/// Sends everything behind Init without waiting for Ready: a remote that refuses takes no notice of it.
 int Home::prepare_remote(std::string& why) {
   {
     const mem::LockGuard guard(mm_->lock());
@@ -102,7 +115,14 @@ int Home::prepare_remote(std::string& why) {
       send(Stream::Urgent, {{&prepare, sizeof prepare}});
     }
   }
-  return wait_prepared(Stream::Urgent, why);
+  Head prepared{Msg::Prepared};
+  {
+    const mem::LockGuard guard(mm_->lock());
+    prepared.id = ++next_ack_;
+  }
+  send(Stream::Urgent, {{&prepared, sizeof prepared}});
+  if (const int rc = wait_ready(why)) return rc;
+  return wait_acked(prepared.id, why);
 }
 
 /// Waits until the remote has taken everything that was sent in this stream.
@@ -113,7 +133,11 @@ int Home::wait_prepared(Stream stream, std::string& why) {
     prepared.id = ++next_ack_;
   }
   send(stream, {{&prepared, sizeof prepared}});
-  if (wait_for(acked_, prepared.id - 1, kOpenLimitMs)) return 0;
+  return wait_acked(prepared.id, why);
+}
+
+int Home::wait_acked(std::uint32_t id, std::string& why) {
+  if (wait_for(acked_, id - 1, kOpenLimitMs)) return 0;
   why = lost_.load() != 0 ? lost_why_ : "the other node does not answer";
   return ETIMEDOUT;
 }
@@ -121,16 +145,15 @@ int Home::wait_prepared(Stream stream, std::string& why) {
 int Home::depart(std::uint32_t node, std::string& why) {
   trial::hold("ready");
   stop_all();
-  const bool quiet = wait_until_quiet();
+  // Before its start nobody else is there, and who is waits for this move.
+  const bool quiet = starts_there() || wait_until_quiet();
   const mem::LockGuard guard(mm_->lock());
   if (hold_.load() != 0) {
     why = "it is forking";
     return EAGAIN;
   }
-  if (const char* const c = cannot_move_locked()) {
-    why = c;
-    return EPERM;
-  }
+  why = cannot_move_locked();
+  if (!why.empty()) return EPERM;
   set_phase(Phase::Switch);
   trial::hold("switch");
   if (const int rc = leave_locked(quiet, why)) return rc;
@@ -164,14 +187,13 @@ void Home::wait_for_entry() {
 int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   {
     const mem::LockGuard guard(mm_->lock());
-    if (const char* const c = cannot_move_locked()) {
-      why = c;
-      return EPERM;
-    }
+    why = cannot_move_locked();
+    if (!why.empty()) return EPERM;
   }
   int rc = ask(node, mode, why);
   if (rc == 0) rc = depart(node, why);
-  if (rc == 0 && mode == local::Mode::Precopy) push_stash();
+  const bool at_once = mode == local::Mode::Precopy || (rc == 0 && stash_is_small());
+  if (rc == 0 && at_once) push_stash();
   release_all();
   written_.close();
   if (rc != 0) {
@@ -181,7 +203,7 @@ int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   ++migrations_;
   trial::hold("fill");
   wait_for_entry();
-  if (mode != local::Mode::Precopy) push_stash();
+  if (!at_once) push_stash();
   note_downtime();
   set_phase(Phase::Away);
   trial::hold("away");
@@ -241,7 +263,7 @@ bool Home::set_aside(const std::vector<MapEntry>& entries, bool quiet) {
 }
 
 /// What the remote has to have, as the mappings are now.
-std::vector<MapEntry> Home::describe_all_locked() const {
+std::vector<MapEntry> Home::describe_all_locked() {
   std::vector<MapEntry> entries;
   std::vector<std::uint64_t> stacks;
   for (const auto& [begin, v] : mm_->vmas_locked())
@@ -278,13 +300,19 @@ int Home::leave_locked(bool quiet, std::string& why) {
   void_.clear();
   const std::vector<std::pair<std::uint64_t, mem::Vma>> all(mm_->vmas_locked().begin(),
                                                             mm_->vmas_locked().end());
-  for (const auto& [begin, v] : all)
-    if (takes_along(v)) make_anonymous(begin, v.end, v.prot, end_of_file(begin, v));
+  Origins origins;
+  for (const auto& [begin, v] : all) {
+    if (!takes_along(v)) continue;
+    note_origin_locked(begin, v.end, origins);
+    make_anonymous(begin, v.end, v.prot, end_of_file(begin, v));
+  }
   written_since(false);
   host().leaves();
   const std::vector<MapEntry> entries = describe_all_locked();
   const mem::LockGuard waits(waits_lock_);
   const mem::LockGuard guard(lock_);
+  origins_ = std::move(origins);
+  fresh_home_.clear();
   if (!set_aside(entries, quiet)) {
     why = "its memory cannot be set aside";
     unstash_locked();
@@ -299,6 +327,28 @@ int Home::leave_locked(bool quiet, std::string& why) {
   runs_away_.store(true, std::memory_order_seq_cst);
   tell_waits_locked(false);
   return 0;
+}
+
+/// True if the pages of the stash are so few that they may as well go before the guest runs there, which
+/// would ask for most of them one by one.
+bool Home::stash_is_small() {
+  constexpr std::uint64_t kSmallPages = 64;
+  constexpr std::uint64_t kSmallRange = std::uint64_t{16} << 20;
+  const mem::LockGuard guard(lock_);
+  std::uint64_t range = 0;
+  for (const Directory::Stash& s : directory_.stashes()) range += s.end - s.begin;
+  if (range > kSmallRange) return false;
+  std::uint64_t pages = 0;
+  std::array<std::uint8_t, 512> present{};
+  for (const Directory::Stash& s : directory_.stashes()) {
+    for (std::uint64_t at = s.copy; at < s.copy + (s.end - s.begin); at += present.size() * kPageSize) {
+      const std::size_t n =
+          std::min<std::uint64_t>(present.size(), (s.copy + (s.end - s.begin) - at) / kPageSize);
+      pages_present(at, std::span(present).first(n));
+      pages += static_cast<std::uint64_t>(std::count(present.begin(), present.begin() + n, 1));
+    }
+  }
+  return pages <= kSmallPages;
 }
 
 void Home::push_stash() {
@@ -323,9 +373,13 @@ void Home::push_range(Directory::Stash& s) {
   std::array<std::uint8_t, kStep> present{};
   std::array<std::uint64_t, kPagesPerMessage> entries{};
   std::array<const std::byte*, kPagesPerMessage> data{};
+  std::array<FilePage, kFilePagesPerMessage> known{};
+  std::uint32_t of_files = 0;
   unsigned count = 0;
   unsigned with_data = 0;
   const auto flush = [&] {
+    if (of_files != 0 && !push_file_pages(known.data(), std::exchange(of_files, 0)))
+      die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
     if (count != 0 && !push_pages(entries.data(), count, data.data(), with_data))
       die(lost_.load() != 0 ? lost_why_ : "the hpcd of its home node has ended");
     count = with_data = 0;
@@ -336,27 +390,53 @@ void Home::push_range(Directory::Stash& s) {
     for (std::size_t i = 0; i < n; ++i) {
       if (present[i] == 0) continue;
       const std::uint64_t page = at + i * kPageSize;
+      bool of_file = false;
       {
         const mem::LockGuard guard(lock_);
         if (directory_.where(page) != Whereabouts::Stash) continue;
         directory_.give(page);
         // A page that is dropped from here on must not be newer than the Drop.
-        if (count == 0) push_sequence_ = sequence_;
+        if (count == 0 && of_files == 0) push_sequence_ = sequence_;
+        if (!warm_.has(page) && origins_.find(page, known[of_files])) {
+          ++figures_.pages_known;
+          ++of_files;
+          of_file = true;
+        }
+      }
+      if (of_file) {
+        if (of_files == known.size()) flush();
+        continue;
       }
       const auto* const content = static_cast<const std::byte*>(pointer(s.copy + (page - s.begin)));
       if (warm_.has(page)) {
         entries[count] = page | kPageSame;
         ++figures_.pages_known;
       } else {
-        const bool zero = is_zero_page(content);
-        entries[count] = page | (zero ? kPageZero : kPageData);
-        if (!zero) data[with_data++] = content;
-        ++(zero ? figures_.pages_zero : figures_.pages_pushed);
+        const std::uint64_t flag = is_zero_page(content)                                     ? kPageZero
+                                   : with_data != 0 && is_same(content, data[with_data - 1]) ? kPageAgain
+                                                                                             : kPageData;
+        entries[count] = page | flag;
+        if (flag == kPageData) data[with_data++] = content;
+        ++(flag == kPageZero    ? figures_.pages_zero
+           : flag == kPageAgain ? figures_.pages_known
+                                : figures_.pages_pushed);
       }
       if (++count == kPagesPerMessage) flush();
     }
   }
   flush();
+}
+
+/// Waits until so much more bulk may be on its way, and counts it.  False: nobody is there any more.
+bool Home::wait_for_credit(std::size_t bytes) {
+  for (;;) {
+    const std::uint32_t news = credit_news_.load();
+    if (bulk_sent_.load() + bytes <= bulk_credited_.load() + kBulkWindow) break;
+    if (!hear(0) || lost_.load() != 0) return false;
+    futex_wait(&credit_news_, news, 50'000);
+  }
+  bulk_sent_.fetch_add(bytes);
+  return true;
 }
 
 bool Home::push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
@@ -365,13 +445,7 @@ bool Home::push_pages(const std::uint64_t* entries, unsigned count, const std::b
   p.head.id = count;
   p.sequence = push_sequence_;
   const std::size_t bytes = sizeof p + count * sizeof *entries + with_data * kPageSize;
-  for (;;) {
-    const std::uint32_t news = credit_news_.load();
-    if (bulk_sent_.load() + bytes <= bulk_credited_.load() + kBulkWindow) break;
-    if (!hear(0) || lost_.load() != 0) return false;
-    futex_wait(&credit_news_, news, 50'000);
-  }
-  bulk_sent_.fetch_add(bytes);
+  if (!wait_for_credit(bytes)) return false;
   figures_.bytes += bytes;
   return link_.send_pages(channel_, {&p, sizeof p}, {entries, count * sizeof *entries}, data, with_data);
 }

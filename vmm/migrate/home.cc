@@ -124,17 +124,20 @@ std::uint64_t Home::end_of_file(std::uint64_t begin, const mem::Vma& v) {
 }
 
 /// What the remote has to know of a mapping; file pages are told up to where the file ends now.
-void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const {
+void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) {
   const auto add = [&](std::uint64_t from, std::uint64_t to, std::uint32_t prot, PageKind kind) {
-    if (from < to) out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0});
+    if (from < to)
+      out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0, 0});
   };
   if (v.file && !takes_along(v)) {
     const std::uint64_t end = end_of_file(begin, v);
-    add(begin, end, v.prot, PageKind::Shared);
+    describe_file(begin, end, v.prot, out);
     // Beyond the end of the file: every touch comes home, which knows how long the file is then.
     add(end, v.end, 0, PageKind::Shared);
     return;
   }
+  // Names its file to the remote, which will get pages of it.
+  if (v.file) static_cast<void>(files_.at(begin));
   const std::uint64_t table = who_.vdso_table;
   if (table != 0 && begin <= table && table < v.end) {
     add(begin, table, v.prot, PageKind::Held);
@@ -146,6 +149,7 @@ void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry
 }
 
 void Home::send_maps(const std::vector<MapEntry>& entries) {
+  send_files();
   for (std::size_t at = 0; at < entries.size(); at += kMapsPerMessage) {
     const std::size_t n = std::min<std::size_t>(kMapsPerMessage, entries.size() - at);
     Maps m{};
@@ -188,6 +192,7 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
   {
     const mem::LockGuard guard(lock_);
     directory_.forget(begin, end);
+    fresh_home_.clear(begin, end);
     if (!runs_away()) {
       void_.push_back({begin, end});
       return;
@@ -212,7 +217,10 @@ void Home::mapped(std::uint64_t begin, mem::Vma& v) {
     describe(begin, v, entries);
     for (MapEntry& e : entries) e.kind = PageKind::AtHome;
     const mem::LockGuard guard(lock_);
-    for (std::uint64_t p = begin; p < end; p += kPageSize) directory_.set_home(p);
+    for (std::uint64_t p = begin; p < end; p += kPageSize) {
+      directory_.set_home(p);
+      fresh_home_.set(p);
+    }
   } else {
     describe(begin, v, entries);
     for (MapEntry& e : entries)

@@ -18,6 +18,7 @@
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
 #include "vmm/migrate/directory.hh"
+#include "vmm/migrate/files.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
@@ -51,7 +52,7 @@ struct Identity {
   bool same_process = false;  ///< after an exec
 };
 
-class Home final : public mem::PagesAway {
+class Home final : public mem::PagesAway, public mem::SharedWatch {
  public:
   explicit Home(MobileEngine& engine) : engine_(engine) {}
   Home(const Home&) = delete;
@@ -112,6 +113,8 @@ class Home final : public mem::PagesAway {
   void protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) override;
   void gathering(std::uint64_t begin, std::uint64_t end) override;
   void gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) override;
+  // mem::SharedWatch
+  void shared_changed() override;
 
  private:
   struct Range {
@@ -135,19 +138,27 @@ class Home final : public mem::PagesAway {
   int open_channel(std::uint32_t node, std::string& why);
   void come_back();
   void note_downtime();
-  const char* cannot_move_locked() const;
-  void report(const char* cantmove);
+  // cantmove.cc
+  std::string cannot_move_locked() const;
+  void tell_cantmove();
+  void report(const std::string& cantmove);
   void stop_all();
   void release_all();
   bool wait_until_quiet();
-  std::vector<MapEntry> describe_all_locked() const;
+  std::vector<MapEntry> describe_all_locked();
   int prepare_remote(std::string& why);
   int wait_prepared(Stream stream, std::string& why);
+  int wait_ready(std::string& why);
+  int wait_acked(std::uint32_t id, std::string& why);
+  bool stash_is_small();
+  /// The mover's: the program has not begun; it waits in start_there().
+  [[nodiscard]] bool starts_there() const { return started_there_.load() == 0; }
   void send_changes_locked(std::vector<MapEntry> now);
   bool set_aside(const std::vector<MapEntry>& entries, bool quiet);
   int leave_locked(bool quiet, std::string& why);
   void push_stash();
   void push_range(Directory::Stash& s);
+  bool wait_for_credit(std::size_t bytes);
   bool push_pages(const std::uint64_t* entries, unsigned count, const std::byte* const* data,
                   unsigned with_data);
   // warm.cc
@@ -196,7 +207,13 @@ class Home final : public mem::PagesAway {
   /// A private file mapping that can be written: becomes anonymous memory.
   static bool takes_along(const mem::Vma& v) { return v.file && !v.shared && (v.prot & PROT_WRITE) != 0; }
   static std::uint64_t end_of_file(std::uint64_t begin, const mem::Vma& v);
-  void describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out) const;
+  void describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out);
+  // known_files.cc
+  void describe_file(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::vector<MapEntry>& out);
+  void send_files();
+  void note_origin_locked(std::uint64_t begin, std::uint64_t end, Origins& out);
+  void send_file_pages(Stream stream, const FilePage* pages, std::uint32_t count);
+  bool push_file_pages(const FilePage* pages, std::uint32_t count);
 
   void tell_waits_locked(bool answer);
 
@@ -204,6 +221,7 @@ class Home final : public mem::PagesAway {
   mem::Mm* mm_ = nullptr;
   Identity who_;
   Link link_;
+  HomeFiles files_{link_};
   Uffd uffd_;
   std::atomic<bool> started_{false};
   std::atomic<bool> note_entry_{false};
@@ -227,8 +245,10 @@ class Home final : public mem::PagesAway {
   std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
   std::string start_why_;
-  std::uint64_t request_ = 0;  // Move's number that waits for MoveDone
-  bool asked_ = false;         // there is one
+  std::string cantmove_;                 // the mover's: as last told
+  std::atomic<bool> shared_news_{true};  // cantmove_ may have to change
+  std::uint64_t request_ = 0;            // Move's number that waits for MoveDone
+  bool asked_ = false;                   // there is one
   wire::local::Mode mode_ = wire::local::Mode::Hybrid;
 
   std::uint32_t channel_ = 0, next_channel_ = 1;
@@ -266,6 +286,8 @@ class Home final : public mem::PagesAway {
 
   mem::Lock lock_;  // what follows; the innermost of all locks
   Directory directory_;
+  Origins origins_;                            // of pages in the stash
+  PageSet fresh_home_;                         // of mappings made while away: at home, and not used there yet
   std::unordered_set<std::uint64_t> pending_;  // pages asked for
   std::atomic<std::uint32_t> pending_news_{0};
   std::vector<Range> void_;          // Drain: what comes for these is not wanted any more

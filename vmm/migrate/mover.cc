@@ -23,13 +23,7 @@
 #include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
-namespace {
-
 namespace local = wire::local;
-
-constexpr std::uint64_t kMostAnonymous = std::uint64_t{64} << 30;
-
-}  // namespace
 
 // --- beginning
 
@@ -54,6 +48,10 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   link_.send_control(&r, sizeof r);
   wanted_ = who.node;
   started_there_ = who.node == 0 ? 1 : 0;
+  {
+    const mem::LockGuard guard(mm.lock());
+    mm.set_shared_watch_locked(this);
+  }
   // While the heap's and the kernel's thread lists are still ours alone to change.
   if (!start_thread(mover_main, this, "hpc-vmm-mover")) return Error::of(EAGAIN, "a thread for moves");
   started_ = true;
@@ -147,6 +145,7 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       if (wanted_.load() == w.node) wanted_ = 0;
       return;
     }
+    case local::Type::FileTable: return files_.take_table(fds[0]);
     case local::Type::Attach: {
       local::Attach a{};
       if (!as(a, message, bytes) || link_.attached()) return;
@@ -193,7 +192,8 @@ void Home::refuse(std::uint64_t request, int code, const std::string& why) {
   link_.send_control(&d, sizeof d);
 }
 
-void Home::report(const char* cantmove) {
+void Home::report(const std::string& cantmove) {
+  cantmove_ = cantmove;
   local::State s{};
   s.where = where_.load();
   s.migrations = migrations_;
@@ -236,6 +236,7 @@ void Home::mover() {
       started_there_ = 1;
       futex_wake(&started_there_, 8);
     }
+    tell_cantmove();
     if (!hear(-1)) {
       if (where_.load() != 0) die("the hpcd of its home node has ended");
       return;  // it runs on without a cluster
@@ -255,21 +256,17 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
     wanted_ = where_.load();
     if (started_there_.load() == 0) start_why_ = why;
   }
-  report(rc == EPERM ? why.c_str() : "");
+  if (rc == EPERM) {
+    report(why);
+  } else {
+    shared_news_.store(false);
+    const mem::LockGuard guard(mm_->lock());
+    report(cannot_move_locked());
+  }
   if (asked_ && (rc != 0 || node == wanted_.load())) {
     asked_ = false;
     refuse(request, rc, why);
   }
-}
-
-const char* Home::cannot_move_locked() const {
-  std::uint64_t anonymous = 0;
-  for (const auto& [begin, v] : mm_->vmas_locked()) {
-    if (v.shared && !v.steady) return "shared memory mapping";
-    if (!v.file) anonymous += v.end - begin;
-  }
-  if (anonymous > kMostAnonymous) return "more than 64 GiB of address space";
-  return nullptr;
 }
 
 bool Home::wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t until_not, std::uint64_t limit_ms) {

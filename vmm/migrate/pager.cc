@@ -20,6 +20,7 @@ using wire::local::Consumer;
 
 /// Pages given beside one that was asked for: what lies behind it is likely to be wanted next.
 constexpr unsigned kCluster = 8;
+constexpr unsigned kNewCluster = 16;
 
 }  // namespace
 
@@ -106,6 +107,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       return;
     }
     case Msg::Left: return on_left(v.data, v.bytes);
+    case Msg::FileHere: return files_.is_there(head.id);
     case Msg::Fp:
       if (MobileVcpu* const vcpu = find_vcpu(head.id))
         vcpu->answered_fp(v.data + sizeof head, static_cast<std::uint32_t>(v.bytes - sizeof head));
@@ -222,7 +224,11 @@ void Home::on_wanted(std::uint64_t page, bool shared) {
         if (directory_.where(next) != Whereabouts::Stash) break;
         const std::uint64_t copy = directory_.give(next);
         const bool present = page_present(copy);
-        if (present && warm_.has(next)) {
+        FilePage of_file;
+        if (present && !warm_.has(next) && origins_.find(next, of_file)) {
+          ++figures_.pages_known;
+          send_file_pages(Stream::Urgent, &of_file, 1);
+        } else if (present && warm_.has(next)) {
           send_page(next, kPageSame, nullptr);
         } else if (i == 0 || present) {
           send_page(next, kPageData, static_cast<const std::byte*>(pointer(copy)));
@@ -232,9 +238,19 @@ void Home::on_wanted(std::uint64_t page, bool shared) {
       }
       return;
     case Whereabouts::Home:
-      directory_.set_away(page);
-      if (uffd_.take(page, buffer.data())) return send_page(page, kPageData, buffer.data());
-      return send_page(page, kPageZero, nullptr);
+      // Of a mapping that is new its neighbours, too: a loader goes over all of them.
+      for (unsigned i = 0; i < kNewCluster; ++i) {
+        const std::uint64_t next = page + i * kPageSize;
+        if (i != 0 && (!fresh_home_.has(next) || !directory_.at_home(next))) break;
+        directory_.set_away(next);
+        if (uffd_.take(next, buffer.data()))
+          send_page(next, kPageData, buffer.data());
+        else
+          send_page(next, kPageZero, nullptr);
+        if (!fresh_home_.has(next)) break;
+        fresh_home_.clear(next, next + kPageSize);
+      }
+      return;
     case Whereabouts::OnItsWay: return;
     case Whereabouts::Away: return send_page(page, kPageNone, nullptr);
   }

@@ -141,6 +141,20 @@ void pages_present(std::uint64_t begin, std::span<std::uint8_t> out) {
   }
 }
 
+// Source: as above; bit 61: a file's page (or of shared memory), in memory or in swap.
+void pages_private(std::uint64_t begin, std::span<std::uint8_t> out) {
+  std::array<std::uint64_t, 512> words{};
+  for (std::size_t done = 0; done < out.size();) {
+    const std::size_t n = std::min(words.size(), out.size() - done);
+    const ssize_t got = ::pread(g_pagemap, words.data(), n * sizeof words[0],
+                                static_cast<off_t>((begin / kPageSize + done) * sizeof words[0]));
+    const std::size_t whole = got > 0 ? static_cast<std::size_t>(got) / sizeof words[0] : 0;
+    for (std::size_t i = 0; i < n; ++i)
+      out[done + i] = i >= whole || (words[i] >> 62 != 0 && (words[i] >> 61 & 1) == 0) ? 1 : 0;
+    done += n;
+  }
+}
+
 bool page_present(std::uint64_t page) {
   std::uint8_t one = 0;
   pages_present(page, {&one, 1});
@@ -172,6 +186,8 @@ bool is_zero_page(const void* data) {
   }
   return true;
 }
+
+bool is_same(const void* page, const void* other) { return std::memcmp(page, other, kPageSize) == 0; }
 
 void open_pagemap() {
   if (g_pagemap >= 0) return;

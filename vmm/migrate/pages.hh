@@ -47,6 +47,9 @@ class Uffd {
   int fd_ = -1;
 };
 
+/// For pages of private file mappings: 1 for each that is not the file's any more, or of which that is not
+/// known.
+void pages_private(std::uint64_t begin, std::span<std::uint8_t> out);
 /// True if [page, page + 4096) is mapped to memory or swap.
 bool page_present(std::uint64_t page);
 /// One bit (byte 1 or 0) a page.  Pages of a range that is no mapping are absent.
@@ -58,6 +61,7 @@ bool read_page(std::uint64_t page, void* out);
 /// Touches eight bytes as a system call does: a stack grows, a missing page is fetched.  False: EFAULT.
 bool touch(std::uint64_t at);
 bool is_zero_page(const void* data);
+bool is_same(const void* page, const void* other);
 /// Opens /proc/self/pagemap, before a second thread asks.
 void open_pagemap();
 /// In the child of fork: the parent's /proc/self/pagemap is not ours.

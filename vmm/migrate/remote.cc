@@ -71,6 +71,12 @@ void Remote::hear() {
   local::Header h{};
   std::memcpy(&h, room.data(), sizeof h);
   if (h.type == local::Type::Closed) ::_exit(0);
+  if (h.type == local::Type::FileAnswer) {
+    local::FileAnswer a{};
+    if (static_cast<std::size_t>(n) < sizeof a) return;
+    std::memcpy(&a, room.data(), sizeof a);
+    return files_.answered(a, a.code == 0 ? fds[0] : -1);
+  }
   if (h.type != local::Type::Attach || link_.attached()) return;
   local::Attach a{};
   if (static_cast<std::size_t>(n) < sizeof a) return;
@@ -130,7 +136,7 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
 /// (KVM_SET_USER_MEMORY_REGION), which only the pager ends.  So the pager leaves to the worker what takes
 /// that lock, and whatever must stay behind it in order.
 bool Remote::put_off(Msg type, const local::Consumer::View& v) {
-  const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect;
+  const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect || type == Msg::Files;
   const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take;
   Head head{};
   std::memcpy(&head, v.data, sizeof head);
@@ -175,6 +181,8 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       return;
     }
     case Msg::Maps: return on_maps(data, bytes);
+    case Msg::Files: return on_files(data, bytes);
+    case Msg::FilePages: return on_file_pages(data, bytes, stream == Stream::Bulk);
     case Msg::Drop: {
       Drop d{};
       if (read_as(d, data, bytes)) on_drop(d);
@@ -187,6 +195,9 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
     }
     case Msg::Prepare: static_cast<void>(make_runner(head.id)); return;
     case Msg::Prepared: {
+      // Slots and translations for what the guest touches first: 50 to 100 us each, one by one, on its way.
+      if (mm_ != nullptr && !prefilled_ && !running_) mm_->prefill_all();
+      prefilled_ = true;
       const Head ack{Msg::Ack, 0, head.id};
       send(Stream::Urgent, {{&ack, sizeof ack}});
       return;
@@ -281,6 +292,33 @@ void place_vdso(vdso::HostVdso& vdso, const Init& i) {
 
 }  // namespace
 
+const char* Remote::make_kvm() {
+  if (kvm_fd < 0) return "/dev/kvm cannot be opened on this node";
+  engine::kvm::KvmConfig config;
+  config.kvm_fd = &kvm_fd;
+  config.make_fd = [](int (*make)(void*), void* arg, int* owner) {
+    *owner = make(arg);
+    return *owner >= 0;
+  };
+  config.close_fd = [](int fd) { ::close(fd); };
+  config.copy_in = mem::copy_in;
+  config.host_vdso = vdso.range_begin;
+  config.host_vdso_bytes = vdso.range_end - vdso.range_begin;
+  auto made = engine::kvm::make_kvm_engine(config);
+  if (!made) return made.error().op;
+  prepared_ = std::make_unique<mem::Mm>(*std::move(made));
+  return nullptr;
+}
+
+/// Before anybody comes: what every guest of the kvm engine needs.  What fails here fails again, and is said,
+/// when somebody has come.
+void Remote::prepare() {
+  static_cast<void>(!uffd_.open(uffd_device));
+  if (make_kvm() != nullptr) return;
+  const mem::LockGuard guard(prepared_->lock());
+  if (auto made = prepared_->engine().make_vcpu()) first_vcpu_ = *std::move(made);
+}
+
 const char* Remote::make_engine(const Init& i) {
   if (i.head.id != kWireVersion) return "it is another version of hpc-vmm";
   if (i.fp_bytes > FpState::kMaxBytes) return "its FP state is larger than this version carries";
@@ -289,33 +327,22 @@ const char* Remote::make_engine(const Init& i) {
   if (missing_cpu_features(i.cpu_features, here) != 0)
     return "cpu: this node's lacks features the program may use";
   direct_ = i.engine == static_cast<std::uint8_t>(engine::Kind::Direct);
-  if (auto ok = uffd_.open(uffd_device); !ok) return "userfaultfd cannot be used on this node";
-  std::unique_ptr<engine::Engine> engine;
+  if (uffd_.fd() < 0)
+    if (auto ok = uffd_.open(uffd_device); !ok) return "userfaultfd cannot be used on this node";
   if (direct_) {
+    first_vcpu_.reset();
+    prepared_.reset();
     place_vdso(vdso, i);
     engine::DirectConfig config;
     config.alloc = [](std::size_t bytes, std::size_t align) { return mem::arena_map(bytes, align); };
     config.ia32 = i.ia32 != 0;
     auto made = engine::make_direct_engine(config);
     if (!made) return made.error().op;
-    engine = *std::move(made);
-  } else {
-    if (kvm_fd < 0) return "/dev/kvm cannot be opened on this node";
-    engine::kvm::KvmConfig config;
-    config.kvm_fd = &kvm_fd;
-    config.make_fd = [](int (*make)(void*), void* arg, int* owner) {
-      *owner = make(arg);
-      return *owner >= 0;
-    };
-    config.close_fd = [](int fd) { ::close(fd); };
-    config.copy_in = mem::copy_in;
-    config.host_vdso = vdso.range_begin;
-    config.host_vdso_bytes = vdso.range_end - vdso.range_begin;
-    auto made = engine::kvm::make_kvm_engine(config);
-    if (!made) return made.error().op;
-    engine = *std::move(made);
+    prepared_ = std::make_unique<mem::Mm>(*std::move(made));
+  } else if (prepared_ == nullptr) {
+    if (const char* const why = make_kvm()) return why;
   }
-  mm_ = std::make_unique<mem::Mm>(std::move(engine));
+  mm_ = std::move(prepared_);
   vdso_table_ = i.vdso_table;
   return nullptr;
 }
@@ -354,7 +381,10 @@ Runner* Remote::make_runner(std::uint32_t id) {
   Result<std::unique_ptr<engine::Vcpu>> vcpu = Error::of(EAGAIN, "");
   {
     const mem::LockGuard guard(mm_->lock());
-    vcpu = mm_->engine().make_vcpu();
+    if (first_vcpu_ != nullptr)
+      vcpu = std::move(first_vcpu_);
+    else
+      vcpu = mm_->engine().make_vcpu();
   }
   if (!vcpu) {
     say("hpc-vmm remote: %s: errno %d\n", vcpu.error().op, vcpu.error().code);
@@ -409,6 +439,7 @@ void clear_window(vdso::HostVdso& vdso) {
 void on_own_stack(void* arg) {
   auto* const remote = static_cast<Remote*>(arg);
   clear_window(remote->vdso);
+  if (remote->prepare_kvm) remote->prepare();
   remote->serve();
 }
 
@@ -419,7 +450,7 @@ int owned(int fd, int* owner) {
 
 }  // namespace
 
-void remote_main(OnStack on_stack) {
+void remote_main(OnStack on_stack, bool prepare_kvm) {
   HostHooks hooks;
   hooks.hide_fd = owned;
   hooks.close_fd = [](int fd) { ::close(fd); };
@@ -429,6 +460,7 @@ void remote_main(OnStack on_stack) {
   set_host_hooks(hooks);
   auto* const remote = new Remote;  // lives as long as the process
   remote->kvm_fd = ::fcntl(4, F_GETFD) >= 0 ? 4 : ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  remote->prepare_kvm = prepare_kvm;
   remote->uffd_device = ::fcntl(5, F_GETFD) >= 0 ? 5 : -1;
   for (int fd = 3; fd <= 5; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   if (auto found = vdso::host_vdso()) remote->vdso = *found;

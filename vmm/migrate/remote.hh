@@ -8,6 +8,8 @@ namespace hpcvmm::migrate {
 /// Threads: the only one.
 /// `on_stack` leaves the present stack for good and calls start(arg).
 using OnStack = void (*)(void* top, void (*start)(void*), void* arg);
-[[noreturn]] void remote_main(OnStack on_stack);
+/// `prepare_kvm`: makes the VM and a vCPU before it says that it is there, for the case that it becomes a
+/// guest of that engine.
+[[noreturn]] void remote_main(OnStack on_stack, bool prepare_kvm);
 
 }  // namespace hpcvmm::migrate

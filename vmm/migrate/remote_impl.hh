@@ -11,6 +11,7 @@
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
 #include "vmm/migrate/attic.hh"
+#include "vmm/migrate/files.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
@@ -59,6 +60,7 @@ class Runner {
 class Remote {
  public:
   [[noreturn]] void serve();
+  void prepare();
 
   mem::Mm& mm() { return *mm_; }
   bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
@@ -70,6 +72,7 @@ class Remote {
   [[nodiscard]] std::uint64_t vdso_end() const { return vdso_begin() + (vdso.range_end - vdso.range_begin); }
 
   int kvm_fd = -1, uffd_device = -1;
+  bool prepare_kvm = false;
   vdso::HostVdso vdso;
 
  private:
@@ -91,8 +94,13 @@ class Remote {
   void handle(const std::byte* data, std::size_t bytes, Stream stream);
   void on_init(const Init& i);
   const char* make_engine(const Init& i);
+  const char* make_kvm();
   void on_maps(const std::byte* data, std::size_t bytes);
   void make_map(const MapEntry& e);
+  bool map_file(const MapEntry& e, std::uint64_t& end);
+  void on_files(const std::byte* data, std::size_t bytes);
+  void on_file_pages(const std::byte* data, std::size_t bytes, bool bulk);
+  void count_bulk(std::size_t bytes);
   void on_drop(const Drop& d);
   void on_protect(const Protect& p);
   void on_run(const std::byte* data, std::size_t bytes);
@@ -119,13 +127,17 @@ class Remote {
   void erase_range(std::uint64_t begin, std::uint64_t end);
 
   Link link_;
+  RemoteFiles files_{link_};
   Uffd uffd_;
   std::unique_ptr<mem::Mm> mm_;
+  std::unique_ptr<mem::Mm> prepared_;         // before Init: the kvm engine, made in advance
+  std::unique_ptr<engine::Vcpu> first_vcpu_;  // of it
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
   std::atomic<bool> local_calls_{false};
   std::atomic<bool> entered_{false};  // at home, after Leave
   std::atomic<std::uint32_t> waits_at_home_{0};
+  bool prefilled_ = false;
   bool mapped_ = false;  // the mappings are there: the bulk stream, which may be ahead, is heard
   bool running_ =
       false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile

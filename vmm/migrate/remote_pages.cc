@@ -81,7 +81,10 @@ void Remote::make_map(const MapEntry& e) {
     static_cast<void>(mm_->protect(e.begin, e.end - e.begin, PROT_READ));
     return;
   }
-  if (auto ok = uffd_.watch(e.begin, e.end); !ok) give_up("userfaultfd refuses a mapping");
+  std::uint64_t watched = e.begin;
+  if (e.file != 0 && e.kind == PageKind::Shared && !map_file(e, watched)) give_up("no memory for a mapping");
+  if (watched < e.end)
+    if (auto ok = uffd_.watch(watched, e.end); !ok) give_up("userfaultfd refuses a mapping");
   const mem::LockGuard guard(lock_);
   set_range(e.begin, {e.end, e.kind, e.grows_down != 0});
 }
@@ -177,7 +180,10 @@ void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
   for_each_page(data, bytes,
                 [this, bulk](std::uint64_t page, std::uint64_t flag, const std::byte* content,
                              std::uint64_t sequence) { install(page, flag, content, sequence, bulk); });
-  if (!bulk) return;
+  if (bulk) count_bulk(bytes);
+}
+
+void Remote::count_bulk(std::size_t bytes) {
   bulk_eaten_ += bytes;
   if (bulk_eaten_ < kBulkWindow / 4) return;
   const Credit c{{Msg::Credit}, bulk_eaten_};
@@ -360,9 +366,11 @@ void Remote::drain_range(std::uint64_t begin, std::uint64_t end) {
         drain_cursor_ = page + kPageSize;
         if (present[i] == 0 || !page_present(page)) continue;
         const auto* const content = static_cast<const std::byte*>(pointer(page));
-        const bool zero = is_zero_page(content);
-        entries[count++] = page | (zero ? kPageZero : kPageData);
-        if (!zero) data[with_data++] = content;
+        const std::uint64_t flag = is_zero_page(content)                                     ? kPageZero
+                                   : with_data != 0 && is_same(content, data[with_data - 1]) ? kPageAgain
+                                                                                             : kPageData;
+        entries[count++] = page | flag;
+        if (flag == kPageData) data[with_data++] = content;
       }
       if (count == 0) continue;
       p.head.id = count;

@@ -55,7 +55,7 @@ int Home::warm_up(Mode mode, std::string& why) {
   }
   bool sent = true;
   for (const MapEntry& e : told_)
-    if (e.kind == PageKind::Shared && (e.prot & PROT_READ) != 0)
+    if (e.kind == PageKind::Shared && (e.prot & PROT_READ) != 0 && !(e.file != 0 && files_.there(e.file)))
       sent = sent && send_warm(e.begin, e.end, false);
   for (const auto& r : tracked_) sent = sent && send_warm(r.begin, r.end, true);
   if (mode == Mode::Precopy) sent = sent && repeat_warm();

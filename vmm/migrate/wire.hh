@@ -16,7 +16,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 2;
+inline constexpr std::uint32_t kWireVersion = 3;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -38,17 +38,20 @@ enum class Msg : std::uint16_t {
   Leave,       // no vCPU will run any more: send all pages
   Entered,     // guest code runs at home: the pages may come in their mass
   Waits,       // how many threads wait for private futexes at home; answered by Heard when id is not 0
+  Files,       // files that Maps will name; answered by FileHere for those that are there, too
+  FilePages,   // pages of the stash that are a file's: taken from the copy there
   Credit,      // (both ways) so many bytes of bulk have been consumed
   // Remote to deputy.
   Ready = 64,
   Ack,
   Left,
   Fp,
-  Leaving,  // answer to Leave, before the first page
-  Drained,  // (in both streams) every page has been sent
-  Began,    // guest code runs
-  Heard,    // Waits has been taken note of
-  Wake,     // wake threads that wait at home
+  Leaving,   // answer to Leave, before the first page
+  Drained,   // (in both streams) every page has been sent
+  Began,     // guest code runs
+  Heard,     // Waits has been taken note of
+  Wake,      // wake threads that wait at home
+  FileHere,  // this file is here, with that content
 };
 
 struct Head {
@@ -89,12 +92,27 @@ struct MapEntry {
   std::uint32_t prot;
   PageKind kind;
   std::uint8_t grows_down;
-  std::uint16_t reserved;
+  std::uint16_t file = 0;    ///< kind Shared: number of the file whose unchanged pages these are; 0: ask home
+  std::uint64_t offset = 0;  ///< of the first page in it
 };
 struct Maps {
   Head head{Msg::Maps, 0, 0};  // id: number of entries, which follow
 };
 inline constexpr std::uint32_t kMapsPerMessage = 1024;
+
+/// A file by content (wire/files.hh).
+struct FileEntry {
+  std::uint32_t id = 0;  ///< 1 to kMostFiles
+  std::uint32_t reserved = 0;
+  std::uint64_t size = 0;
+  std::uint8_t digest[32] = {};  ///< all 0: not known yet, a hint for the next time
+  char path[wire::local::kMaxFilePath] = {};
+};
+inline constexpr std::uint32_t kMostFiles = 255;
+inline constexpr std::uint32_t kFilesPerMessage = 64;
+struct FilesHead {
+  Head head{Msg::Files, 0, 0};  // id: number of entries, which follow
+};
 
 struct Waits {
   Head head{Msg::Waits, 0, 0};  // id: number of this message, 0: no answer
@@ -179,10 +197,23 @@ enum PageFlag : std::uint64_t {
   kPageOnItsWay = 3,  ///< sent already, in the bulk stream
   kPageWarm = 4,      ///< data, before the switch: to be kept aside until kPageSame
   kPageSame = 5,      ///< no data: the warm one is right
+  kPageAgain = 6,     ///< no data: that of the entry with data before it in this message
   kPageFlags = 15,
 };
 // NOLINTEND(readability-identifier-naming)
 constexpr bool carries_data(std::uint64_t flag) { return flag == kPageData || flag == kPageWarm; }
+
+/// head.id entries follow.
+struct FilePages {
+  Head head{Msg::FilePages, 0, 0};
+  std::uint64_t sequence = 0;  ///< as of Pages
+};
+struct FilePage {
+  std::uint64_t page = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t file = 0;
+};
+inline constexpr std::uint32_t kFilePagesPerMessage = 512;
 
 struct Credit {
   Head head{Msg::Credit, 0, 0};
@@ -193,6 +224,8 @@ struct Credit {
 inline constexpr std::uint64_t kBulkWindow = 1U << 20;
 static_assert(kBulkWindow * 2 <= wire::local::kRingBytes);
 static_assert(sizeof(Pages) + kPagesPerMessage * (8 + kPageSize) <= wire::local::kMaxRecord);
+static_assert(sizeof(FilesHead) + kFilesPerMessage * sizeof(FileEntry) <= wire::local::kMaxRecord);
+static_assert(sizeof(FilePages) + kFilePagesPerMessage * sizeof(FilePage) <= wire::local::kMaxRecord);
 static_assert(sizeof(Maps) + kMapsPerMessage * sizeof(MapEntry) <= wire::local::kMaxRecord);
 
 }  // namespace hpcvmm::migrate

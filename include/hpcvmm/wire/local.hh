@@ -26,12 +26,16 @@ enum class Type : std::uint16_t {
   Open = 4,   // a channel to a remote on another node, please
   Close = 5,  // this channel is done
   MoveDone = 6,  // the answer to Move
+  FileSeen = 7,  // (deputy) this file is mapped and not in the table of files (wire/files.hh): get to know it
+  FileAsk = 8,   // (remote) is there a file of this content?
   // From hpcd.
-  Welcome = 64,  // the answer to Register
-  Attach = 65,   // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
-  Opened = 66,   // the answer to Open: the peer is there, or `code` says why not
-  Closed = 67,   // the channel has ended from the other side, or the node is lost
-  Move = 68,     // move to that node
+  Welcome = 64,     // the answer to Register
+  Attach = 65,      // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
+  Opened = 66,      // the answer to Open: the peer is there, or `code` says why not
+  Closed = 67,      // the channel has ended from the other side, or the node is lost
+  Move = 68,        // move to that node
+  FileTable = 69,   // (to a deputy, before Attach) + one descriptor: wire/files.hh, to be mapped read-only
+  FileAnswer = 70,  // the answer to FileAsk, + one descriptor when code is 0: the content, sealed
 };
 
 struct Header {
@@ -135,6 +139,32 @@ struct MoveDone {
   Node where = 0;         ///< where it runs now
   MoveFigures figures{};
   char why[128] = {};  ///< for people, when code is not 0
+};
+
+inline constexpr std::size_t kMaxFilePath = 512;
+
+struct FileSeen {
+  Header header{Type::FileSeen, kVersion, sizeof(FileSeen)};
+  char path[kMaxFilePath] = {};
+};
+
+struct FileAsk {
+  Header header{Type::FileAsk, kVersion, sizeof(FileAsk)};
+  std::uint32_t id = 0;  ///< comes back in the answer
+  std::uint32_t reserved = 0;
+  std::uint64_t size = 0;
+  std::uint8_t digest[32] = {};  ///< all 0: not known yet; it will be asked for later
+  char path[kMaxFilePath] = {};  ///< where it is likely to be found
+};
+
+struct FileTable {
+  Header header{Type::FileTable, kVersion, sizeof(FileTable)};
+};
+
+struct FileAnswer {
+  Header header{Type::FileAnswer, kVersion, sizeof(FileAnswer)};
+  std::uint32_t id = 0;
+  std::int32_t code = 0;  ///< 0: it is here; else an errno value (EAGAIN: perhaps later)
 };
 
 /// A record in a ring: this, then `bytes` of payload for the channel.
