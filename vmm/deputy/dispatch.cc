@@ -7,6 +7,7 @@
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/trace.hh"
+#include "vmm/mem/overlay.hh"
 #include "vmm/sys/passthrough.hh"
 
 namespace hpcvmm::deputy {
@@ -172,6 +173,9 @@ void do_syscall(Task& t, Abi abi) {
     const CallContext c{t, *row, abi, args};
     if (tracing(t) && (row->call == Call::exit || row->call == Call::exit_group)) trace_departure(c);
     result = run_call(c);
+    // What it has written goes to the guest with it; with a signal before it, now (loop.cc).
+    if (mem::Overlay* const over = mem::overlay())
+      over->finish(result.is_restart() ? -EINTR : result.value());
     if (tracing(t)) trace_call(c, result);
   }
   if (t_keep_registers) return;

@@ -18,6 +18,7 @@
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
 #include "vmm/migrate/directory.hh"
+#include "vmm/migrate/forward.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
@@ -98,6 +99,7 @@ class Home final : public mem::PagesAway {
   /// Ends this process as if killed, with a message, when its remote is gone.
   void die_if_lost();
   void end_vcpu(std::uint32_t id);
+  forward::Budget& result_budget() { return result_budget_; }
   /// A guest thread is about to run here: the first one after a move ends the downtime.
   void note_entry() {
     if (note_entry_.load(std::memory_order_relaxed) && note_entry_.exchange(false)) began_us_ = now_us();
@@ -259,6 +261,7 @@ class Home final : public mem::PagesAway {
   std::vector<MapEntry> told_;  // the mover's: the mappings that the remote has made
 
   std::atomic<bool> local_calls_{true};
+  forward::Budget result_budget_;
   mem::Lock waits_lock_;          // what follows; taken with lock_, never the other way round
   std::uint32_t waits_ = 0;       // threads in wait_begins() .. wait_ends()
   std::uint32_t waits_told_ = 0;  // number of the last Waits

@@ -106,6 +106,9 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       return;
     }
     case Msg::Left: return on_left(v.data, v.bytes);
+    case Msg::CallData:
+      if (MobileVcpu* const vcpu = find_vcpu(head.id)) vcpu->collect(v.data, v.bytes);
+      return;
     case Msg::Fp:
       if (MobileVcpu* const vcpu = find_vcpu(head.id))
         vcpu->answered_fp(v.data + sizeof head, static_cast<std::uint32_t>(v.bytes - sizeof head));
@@ -150,8 +153,7 @@ void Home::on_left(const std::byte* data, std::size_t bytes) {
   remote_cpu_us_ = l.cpu_us;
   MobileVcpu* const vcpu = find_vcpu(l.head.id);
   if (vcpu == nullptr) return;
-  const bool fp = (l.head.flags & kHasFp) != 0;
-  vcpu->answered(l, fp ? data + sizeof l : nullptr, static_cast<std::uint32_t>(bytes - sizeof l));
+  vcpu->answered(l, data + sizeof l, static_cast<std::uint32_t>(bytes - sizeof l));
 }
 
 void Home::on_fault(const Uffd::Fault& f) {

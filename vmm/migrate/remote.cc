@@ -131,10 +131,11 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
 /// that lock, and whatever must stay behind it in order.
 bool Remote::put_off(Msg type, const local::Consumer::View& v) {
   const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect;
-  const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take;
+  const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take ||
+                       type == Msg::CallData;
   Head head{};
   std::memcpy(&head, v.data, sizeof head);
-  const bool makes_vcpu = type == Msg::Run && runner(head.id) == nullptr;
+  const bool makes_vcpu = (type == Msg::Run || type == Msg::CallData) && runner(head.id) == nullptr;
   if (!running_ || !(locks || ordered)) return false;
   const mem::LockGuard guard(queue_lock_);
   if (!locks && !makes_vcpu && queued_.load() == 0) return false;
@@ -192,6 +193,9 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       return;
     }
     case Msg::Run: return on_run(data, bytes);
+    case Msg::CallData:
+      if (Runner* const r = make_runner(head.id)) r->collect(data, bytes);
+      return;
     case Msg::Kick:
       if (Runner* const r = runner(head.id)) r->kick();
       return;

@@ -11,6 +11,7 @@
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
 #include "vmm/migrate/attic.hh"
+#include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
@@ -30,6 +31,8 @@ class Runner {
   bool start();
   /// By the pager: run from here; `extra` is what follows the message.
   void order(const Run& run, const std::byte* extra, std::size_t bytes);
+  /// By the pager: a part of what the next order writes.
+  void collect(const std::byte* data, std::size_t bytes) { forward::collect(data, bytes, results_); }
   void kick();
   void interrupted() { vcpu_->request_stop(); }
   // For calls made here (local_calls.hh).
@@ -46,6 +49,7 @@ class Runner {
   void loop();
   void run_guest();
   void leave(const engine::Exit& e, std::uint16_t flags);
+  void pack(const engine::Exit& e, Left& l);
 
   Remote& remote_;
   std::unique_ptr<engine::Vcpu> vcpu_;
@@ -54,6 +58,10 @@ class Runner {
   std::atomic<int> kicked_{0};
   int pid_ = 0, guest_tid_ = 0;
   std::atomic<int> tid_{0};
+  forward::Blob results_;  // with an order: what to write before the guest runs
+  bool has_results_ = false;
+  forward::Blob call_;
+  forward::Share share_;
 };
 
 class Remote {
@@ -64,6 +72,7 @@ class Remote {
   bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
   void began();
   [[nodiscard]] bool local_calls() const { return local_calls_; }
+  forward::Budget& call_budget() { return call_budget_; }
   [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
   [[nodiscard]] std::uint64_t vdso_begin() const;
@@ -124,6 +133,7 @@ class Remote {
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
   std::atomic<bool> local_calls_{false};
+  forward::Budget call_budget_;
   std::atomic<bool> entered_{false};  // at home, after Leave
   std::atomic<std::uint32_t> waits_at_home_{0};
   bool mapped_ = false;  // the mappings are there: the bulk stream, which may be ahead, is heard
