@@ -14,12 +14,18 @@
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/mem/lock.hh"
+#include "vmm/mem/overlay.hh"
 #include "vmm/mem/user_copy.hh"
 
 namespace hpcvmm::deputy {
 namespace {
 
-constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out, is_hidden};
+std::uint64_t staged(unsigned arg, std::uint64_t guest, std::uint64_t bytes) {
+  const mem::Overlay* const over = mem::overlay();
+  return over != nullptr ? over->staged(arg, guest, bytes) : 0;
+}
+
+constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out, is_hidden, staged};
 
 constexpr rlim_t kHighest =
     4096;  // not higher: a process's descriptor table is as long as its largest number

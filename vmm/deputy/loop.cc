@@ -2,6 +2,7 @@
 #include <sys/syscall.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "vmm/deputy/debug.hh"
@@ -10,7 +11,9 @@
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/deputy/trace.hh"
+#include "vmm/mem/overlay.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/sys/passthrough.hh"
 
 namespace hpcvmm::deputy {
 namespace {
@@ -140,11 +143,21 @@ void serve_host_fault(Task& t) {
   raise_for(t, e, info_of(SIGBUS, BUS_ADRERR, 0));
 }
 
+/// Before anybody looks at the guest's memory other than the call's own thread in its call.
+void settle_results(Task& t) {
+  mem::Overlay* const over = mem::overlay();
+  if (over == nullptr) return;
+  if (!over->flush())
+    sys::set_result(t.vcpu->regs(), t.vcpu->regs().is_compat() ? Abi::Ia32 : Abi::X64,
+                    sys::SysRet::fail(EFAULT));
+}
+
 }  // namespace
 
 void run_task(Task& t) {
   while (!t.ended) {
     while (t.signal_recorded != 0) {
+      settle_results(t);
       if (t.debug != nullptr && !debug_signal(t)) continue;
       const std::uint64_t rip = t.vcpu->regs().rip;
       trace_signal(t, t.recorded_info);

@@ -17,8 +17,10 @@
 
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
+#include "vmm/migrate/attend.hh"
 #include "vmm/migrate/directory.hh"
 #include "vmm/migrate/files.hh"
+#include "vmm/migrate/forward.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
@@ -78,6 +80,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   /// of its own node itself, is told while there are others here.
   void wait_begins();
   void wait_ends();
+  /// Before a host call that uses so much memory that it did not travel with the call: its pages come in
+  /// batches, not one fault at a time.  On a guest thread in a host call, without locks.
+  void fetch(std::uint64_t begin, std::uint64_t end);
   /// From now on every call comes home (somebody watches them).
   void forbid_local_calls() { local_calls_ = false; }
 
@@ -99,6 +104,12 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   /// Ends this process as if killed, with a message, when its remote is gone.
   void die_if_lost();
   void end_vcpu(std::uint32_t id);
+  /// Serves the remote while `there` does not hold, for a moment.  For a guest thread that waits for it.
+  template <class There> void attend_until(Patience& patience, There there) {
+    attend(
+        pager_turn_, link_, patience, [this] { return pager_pass(); }, there);
+  }
+  forward::Budget& result_budget() { return result_budget_; }
   /// A guest thread is about to run here: the first one after a move ends the downtime.
   void note_entry() {
     if (note_entry_.load(std::memory_order_relaxed) && note_entry_.exchange(false)) began_us_ = now_us();
@@ -189,6 +200,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   // pager.cc
   static void* pager_main(void* self);
   void pager();
+  bool pager_pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   void on_fault(const Uffd::Fault& f);
   void on_wanted(std::uint64_t page, bool shared);
@@ -203,6 +215,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void send_map(std::uint64_t begin, const mem::Vma& v, PageKind kind);
   void make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end);
   void wait_ack(std::uint32_t id);
+  void bring_locked(std::uint64_t begin, std::uint64_t end);
   void send_maps(const std::vector<MapEntry>& entries);
   /// A private file mapping that can be written: becomes anonymous memory.
   static bool takes_along(const mem::Vma& v) { return v.file && !v.shared && (v.prot & PROT_WRITE) != 0; }
@@ -227,8 +240,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<bool> note_entry_{false};
   std::atomic<int> mover_tid_{0};
   bool pager_runs_ = false;
-  int poke_ = -1;        // eventfd: the mover has something to do
-  int pager_poke_ = -1;  // eventfd: the pager shall look at phase_ and close_uffd_
+  mem::Lock pager_turn_;  // whoever has it receives and serves faults
+  int poke_ = -1;         // eventfd: the mover has something to do
+  int pager_poke_ = -1;   // eventfd: the pager shall look at phase_ and close_uffd_
   std::atomic<std::uint32_t> close_uffd_{0};
   std::vector<Uffd::Fault> deferred_;  // the pager's: faults in a phase that will be over soon
   std::uint32_t own_node_ = 0;
@@ -279,6 +293,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::vector<MapEntry> told_;  // the mover's: the mappings that the remote has made
 
   std::atomic<bool> local_calls_{true};
+  forward::Budget result_budget_;
   mem::Lock waits_lock_;          // what follows; taken with lock_, never the other way round
   std::uint32_t waits_ = 0;       // threads in wait_begins() .. wait_ends()
   std::uint32_t waits_told_ = 0;  // number of the last Waits

@@ -28,14 +28,28 @@ constexpr std::uint32_t kKicked = 2;  // inside, and a kick is on its way
 }  // namespace
 
 engine::Exit MobileVcpu::run() {
+  mem::set_overlay(nullptr);
+  overlay_.drop_areas();
+  const engine::Exit e = run_somewhere();
+  const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
+  if (call && trial::first_calls() != 0) home_->visit_next();
+  if (call && !overlay_.empty()) mem::set_overlay(&overlay_);
+  return e;
+}
+
+engine::Exit MobileVcpu::run_somewhere() {
   if (const int tid = host().thread_id(); tid != tid_) {
     tid_ = tid;
     pid_ = host().process_id();
   }
   for (;;) {
+    // At home, what a call has written goes to memory before a move can want this thread to be still.
+    if (!away_ && overlay_.pieces() != 0 && !overlay_.flush()) forward::fail_call(local_->regs());
     inside_.store(kInside, std::memory_order_seq_cst);
-    if (!home_->stopping()) break;
+    const bool stopping = home_->stopping();
+    if (!stopping && (away_ || overlay_.pieces() == 0)) break;
     leave_guest();
+    if (!stopping) continue;
     parked_.store(true, std::memory_order_release);
     home_->park();
     parked_.store(false, std::memory_order_release);
@@ -47,8 +61,6 @@ engine::Exit MobileVcpu::run() {
   if (!away && e.kind == engine::ExitKind::Interrupted && home_->stopping())
     e = step_out(*local_, home_->who().host_vdso_begin, home_->who().host_vdso_end);
   leave_guest();
-  const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
-  if (call && trial::first_calls() != 0) home_->visit_next();
   return e;
 }
 
@@ -83,12 +95,30 @@ void MobileVcpu::wake() {
   futex_wake(&mail_, 8);
 }
 
+void MobileVcpu::add_results(Run& run) {
+  results_.clear();
+  if (overlay_.pieces() == 0) return;
+  forward::pack_results(overlay_, results_);
+  if (!share_.take(home_->result_budget(), results_.size())) {
+    // Much is on its way: by way of the pages.
+    results_.clear();
+    if (!overlay_.flush()) forward::fail_call(run.regs);
+    return;
+  }
+  overlay_.drop_pieces();
+  const auto send = [this](std::initializer_list<Part> parts) { return home_->send(Stream::Urgent, parts); };
+  const bool ahead = forward::send_ahead(id_, results_, send);
+  run.head.flags |= ahead ? kDataBefore : kHasData;
+  if (ahead) results_.clear();
+}
+
 void MobileVcpu::send_run() {
   Run run{};
   run.head.id = id_;
   run.pid = pid_;
   run.tid = tid_;
   run.regs = local_->regs();
+  add_results(run);
   std::uint64_t tls[kTlsCount];
   Part tls_part{tls, 0};
   Part fp_part{fp_.area.data(), 0};
@@ -104,11 +134,12 @@ void MobileVcpu::send_run() {
   }
   tls_dirty_ = false;
   fp_dirty_ = fp_known_ = false;
-  home_->send(Stream::Urgent, {{&run, sizeof run}, tls_part, fp_part});
+  home_->send(Stream::Urgent, {{&run, sizeof run}, tls_part, fp_part, {results_.data(), results_.size()}});
 }
 
 engine::Exit MobileVcpu::run_away() {
   send_run();
+  home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
   bool kicked = false;
   for (;;) {
     const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);
@@ -144,9 +175,14 @@ void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
 }
 
 /// By the pager, while the thread that wants it waits: holding fp_lock_ (fetch) or inside run_away().
-void MobileVcpu::answered(const Left& left, const std::byte* fp, std::uint32_t fp_bytes) {
+void MobileVcpu::answered(const Left& left, const std::byte* rest, std::uint32_t bytes) {
   left_ = left;
-  if (fp != nullptr) take_fp(fp, fp_bytes);
+  share_.give(home_->result_budget());
+  overlay_.clear();
+  if ((left.head.flags & kHasFp) != 0) take_fp(rest, bytes);
+  if ((left.head.flags & kHasData) != 0) forward::unpack_call(left, rest, bytes, room_, overlay_);
+  if ((left.head.flags & kDataBefore) != 0)
+    forward::unpack_call(left, ahead_.data(), ahead_.size(), room_, overlay_);
   mail_.fetch_or(kAnswer, std::memory_order_seq_cst);
   futex_wake(&mail_, 8);
 }

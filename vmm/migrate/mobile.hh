@@ -11,6 +11,9 @@
 
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/lock.hh"
+#include "vmm/mem/overlay.hh"
+#include "vmm/migrate/attend.hh"
+#include "vmm/migrate/forward.hh"
 #include "vmm/migrate/wire.hh"
 
 namespace hpcvmm::migrate {
@@ -49,15 +52,18 @@ class MobileVcpu final : public engine::Vcpu {
   /// All vCPUs are stopped: run() will be somewhere else from now on.
   void depart();
   void arrive();
-  /// The pager has an answer of the remote's.
-  void answered(const Left& left, const std::byte* fp, std::uint32_t fp_bytes);
+  /// The pager has an answer of the remote's, `rest` is what stands behind it; and parts of its data.
+  void answered(const Left& left, const std::byte* rest, std::uint32_t bytes);
+  void collect(const std::byte* data, std::size_t bytes) { forward::collect(data, bytes, ahead_); }
   void answered_fp(const std::byte* fp, std::uint32_t fp_bytes);
   void wake();
 
  private:
   engine::Exit run_away();
   void send_run();
+  void add_results(Run& run);
   void leave_guest();
+  engine::Exit run_somewhere();
   void fetch_fp_locked();
   void take_fp(const std::byte* fp, std::uint32_t bytes);
 
@@ -70,6 +76,11 @@ class MobileVcpu final : public engine::Vcpu {
   std::atomic<bool> parked_{false};
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
+  // The data of the call that left_ is; the pager's until mail_ says so, then the thread's.
+  mem::Overlay overlay_;
+  forward::Blob room_, ahead_, results_;
+  forward::Share share_;
+  Patience patience_;
   Wait wait_ = Wait::None;  // of the thread inside run()
   std::atomic<bool> tls_dirty_{false};
   std::atomic<bool> away_{false};

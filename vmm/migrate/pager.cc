@@ -29,26 +29,32 @@ void* Home::pager_main(void* self) {
   return nullptr;
 }
 
+/// What there is to do.  By whoever has the turn.
+bool Home::pager_pass() {
+  bool busy = false;
+  Consumer::View v;
+  while (link_.receive(Stream::Urgent, v)) {
+    on_record(v, Stream::Urgent);
+    link_.pop(Stream::Urgent);
+    busy = true;
+  }
+  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+    on_record(v, Stream::Bulk);
+    link_.pop(Stream::Bulk);
+    busy = true;
+  }
+  Uffd::Fault f;
+  while (uffd_.fd() >= 0 && uffd_.next(f)) {
+    on_fault(f);
+    busy = true;
+  }
+  return busy;
+}
+
 void Home::pager() {
+  pager_turn_.lock();
   for (;;) {
-    bool busy = false;
-    Consumer::View v;
-    while (link_.receive(Stream::Urgent, v)) {
-      on_record(v, Stream::Urgent);
-      link_.pop(Stream::Urgent);
-      busy = true;
-    }
-    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
-      on_record(v, Stream::Bulk);
-      link_.pop(Stream::Bulk);
-      busy = true;
-    }
-    Uffd::Fault f;
-    while (uffd_.fd() >= 0 && uffd_.next(f)) {
-      on_fault(f);
-      busy = true;
-    }
-    if (busy) continue;
+    if (pager_pass()) continue;
     const auto phase = static_cast<Phase>(phase_.load());
     if (!deferred_.empty() && phase != Phase::Switch && phase != Phase::Recall) {
       const std::vector<Uffd::Fault> again = std::move(deferred_);
@@ -66,7 +72,9 @@ void Home::pager() {
                    {pager_poke_, POLLIN, 0},
                    {uffd_.fd(), POLLIN, 0},
                    {ear_.load() != 0 ? link_.control_fd() : -1, POLLIN, 0}};
+    pager_turn_.unlock();
     ::poll(p, 4, -1);
+    pager_turn_.lock();
     if (p[3].revents != 0) hear_for_mover();
     link_.woken();
     std::uint64_t count = 0;
@@ -108,6 +116,9 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
     }
     case Msg::Left: return on_left(v.data, v.bytes);
     case Msg::FileHere: return files_.is_there(head.id);
+    case Msg::CallData:
+      if (MobileVcpu* const vcpu = find_vcpu(head.id)) vcpu->collect(v.data, v.bytes);
+      return;
     case Msg::Fp:
       if (MobileVcpu* const vcpu = find_vcpu(head.id))
         vcpu->answered_fp(v.data + sizeof head, static_cast<std::uint32_t>(v.bytes - sizeof head));
@@ -152,8 +163,7 @@ void Home::on_left(const std::byte* data, std::size_t bytes) {
   remote_cpu_us_ = l.cpu_us;
   MobileVcpu* const vcpu = find_vcpu(l.head.id);
   if (vcpu == nullptr) return;
-  const bool fp = (l.head.flags & kHasFp) != 0;
-  vcpu->answered(l, fp ? data + sizeof l : nullptr, static_cast<std::uint32_t>(bytes - sizeof l));
+  vcpu->answered(l, data + sizeof l, static_cast<std::uint32_t>(bytes - sizeof l));
 }
 
 void Home::on_fault(const Uffd::Fault& f) {

@@ -87,6 +87,28 @@ void Remote::hear() {
   }
 }
 
+/// What there is to do.  By whoever has the turn.
+bool Remote::pass() {
+  bool busy = false;
+  local::Consumer::View v;
+  while (link_.receive(Stream::Urgent, v)) {
+    on_record(v, Stream::Urgent);
+    link_.pop(Stream::Urgent);
+    busy = true;
+  }
+  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
+    on_record(v, Stream::Bulk);
+    link_.pop(Stream::Bulk);
+    busy = true;
+  }
+  Uffd::Fault f;
+  while (uffd_.fd() >= 0 && uffd_.next(f)) {
+    on_fault(f);
+    busy = true;
+  }
+  return busy;
+}
+
 void Remote::serve() {
   link_.adopt(3);
   open_pagemap();
@@ -99,27 +121,13 @@ void Remote::serve() {
     ::poll(&p, 1, -1);
     hear();
   }
+  turn_.lock();
   for (;;) {
-    bool busy = false;
-    local::Consumer::View v;
-    while (link_.receive(Stream::Urgent, v)) {
-      on_record(v, Stream::Urgent);
-      link_.pop(Stream::Urgent);
-      busy = true;
-    }
-    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
-      on_record(v, Stream::Bulk);
-      link_.pop(Stream::Bulk);
-      busy = true;
-    }
-    Uffd::Fault f;
-    while (uffd_.fd() >= 0 && uffd_.next(f)) {
-      on_fault(f);
-      busy = true;
-    }
-    if (busy || !link_.prepare_sleep()) continue;
+    if (pass() || !link_.prepare_sleep()) continue;
     pollfd p[3] = {{link_.wake_fd(), POLLIN, 0}, {link_.control_fd(), POLLIN, 0}, {uffd_.fd(), POLLIN, 0}};
+    turn_.unlock();
     ::poll(p, 3, -1);
+    turn_.lock();
     link_.woken();
     if (p[1].revents != 0) hear();
   }
@@ -137,10 +145,11 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
 /// that lock, and whatever must stay behind it in order.
 bool Remote::put_off(Msg type, const local::Consumer::View& v) {
   const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect || type == Msg::Files;
-  const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take;
+  const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take ||
+                       type == Msg::CallData;
   Head head{};
   std::memcpy(&head, v.data, sizeof head);
-  const bool makes_vcpu = type == Msg::Run && runner(head.id) == nullptr;
+  const bool makes_vcpu = (type == Msg::Run || type == Msg::CallData) && runner(head.id) == nullptr;
   if (!running_ || !(locks || ordered)) return false;
   const mem::LockGuard guard(queue_lock_);
   if (!locks && !makes_vcpu && queued_.load() == 0) return false;
@@ -203,6 +212,9 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       return;
     }
     case Msg::Run: return on_run(data, bytes);
+    case Msg::CallData:
+      if (Runner* const r = make_runner(head.id)) r->collect(data, bytes);
+      return;
     case Msg::Kick:
       if (Runner* const r = runner(head.id)) r->kick();
       return;

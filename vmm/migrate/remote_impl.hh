@@ -10,8 +10,10 @@
 #include "guest-agent/vdso/vdso.hh"
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
+#include "vmm/migrate/attend.hh"
 #include "vmm/migrate/attic.hh"
 #include "vmm/migrate/files.hh"
+#include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
@@ -31,6 +33,8 @@ class Runner {
   bool start();
   /// By the pager: run from here; `extra` is what follows the message.
   void order(const Run& run, const std::byte* extra, std::size_t bytes);
+  /// By the pager: a part of what the next order writes.
+  void collect(const std::byte* data, std::size_t bytes) { forward::collect(data, bytes, results_); }
   void kick();
   void interrupted() { vcpu_->request_stop(); }
   // For calls made here (local_calls.hh).
@@ -47,6 +51,7 @@ class Runner {
   void loop();
   void run_guest();
   void leave(const engine::Exit& e, std::uint16_t flags);
+  void pack(const engine::Exit& e, Left& l);
 
   Remote& remote_;
   std::unique_ptr<engine::Vcpu> vcpu_;
@@ -55,6 +60,12 @@ class Runner {
   std::atomic<int> kicked_{0};
   int pid_ = 0, guest_tid_ = 0;
   std::atomic<int> tid_{0};
+  forward::Blob results_;  // with an order: what to write before the guest runs
+  bool has_results_ = false;
+  forward::Blob call_;
+  forward::Share share_;
+  Patience patience_;
+  bool has_run_ = false;  // before, the pager alone sees to what comes
 };
 
 class Remote {
@@ -63,9 +74,17 @@ class Remote {
   void prepare();
 
   mem::Mm& mm() { return *mm_; }
+  /// Serves home while `there` does not hold, for a moment.  For a vCPU's thread that waits for an order.
+  template <class There> void attend_until(Patience& patience, There there) {
+    attend(
+        turn_, link_, patience, [this] { return pass(); }, there);
+  }
   bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
   void began();
   [[nodiscard]] bool local_calls() const { return local_calls_; }
+  /// True for a page that is not at home: absent, it reads as zero.
+  bool owns(std::uint64_t page);
+  forward::Budget& call_budget() { return call_budget_; }
   [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
   [[nodiscard]] std::uint64_t vdso_begin() const;
@@ -87,6 +106,7 @@ class Remote {
   };
 
   void hear();
+  bool pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   bool put_off(Msg type, const wire::local::Consumer::View& v);
   static void* worker_main(void* self);
@@ -128,6 +148,7 @@ class Remote {
 
   Link link_;
   RemoteFiles files_{link_};
+  mem::Lock turn_;  // whoever has it receives and serves faults
   Uffd uffd_;
   std::unique_ptr<mem::Mm> mm_;
   std::unique_ptr<mem::Mm> prepared_;         // before Init: the kvm engine, made in advance
@@ -135,6 +156,7 @@ class Remote {
   std::uint64_t vdso_table_ = 0;
   bool direct_ = false;
   std::atomic<bool> local_calls_{false};
+  forward::Budget call_budget_;
   std::atomic<bool> entered_{false};  // at home, after Leave
   std::atomic<std::uint32_t> waits_at_home_{0};
   bool prefilled_ = false;

@@ -101,7 +101,12 @@ void Runner::order(const Run& run, const std::byte* extra, std::size_t bytes) {
     vcpu_->get_fp(fp);  // for the size this host uses
     std::memcpy(fp.area.data(), extra, FpState::kMaxBytes);
     vcpu_->set_fp(fp);
+    extra += FpState::kMaxBytes;
+    bytes -= FpState::kMaxBytes;
   }
+  if ((run.head.flags & kHasData) != 0) results_.assign(extra, extra + bytes);
+  has_results_ = (run.head.flags & (kHasData | kDataBefore)) != 0;
+  share_.give(remote_.call_budget());
   orders_.store(1, std::memory_order_release);
   futex_wake(&orders_);
 }
@@ -122,8 +127,12 @@ void Runner::loop() {
   static_cast<void>(remote_);
   tid_ = static_cast<int>(::syscall(SYS_gettid));
   for (;;) {
+    if (has_run_)
+      remote_.attend_until(patience_, [this] { return orders_.load(std::memory_order_acquire) != 0; });
     while (orders_.load(std::memory_order_acquire) == 0) futex_wait(&orders_, 0);
     orders_.store(0);
+    has_run_ = true;
+    if (has_results_ && !forward::apply_results(results_)) forward::fail_call(vcpu_->regs());
     remote_.began();
     run_guest();
   }
@@ -164,6 +173,20 @@ void Runner::run_guest() {
   }
 }
 
+/// The data of a call, unless somebody watches calls.
+void Runner::pack(const engine::Exit& e, Left& l) {
+  call_.clear();
+  if (!remote_.local_calls() || ::access("/tmp/c/noinline", 0) == 0) return;
+  const forward::Owns owns = [this](std::uint64_t page) { return remote_.owns(page); };
+  if (e.kind == engine::ExitKind::Syscall64) forward::pack_call(vcpu_->regs(), Abi::X64, owns, call_);
+  if (e.kind == engine::ExitKind::Syscall32) forward::pack_call(vcpu_->regs(), Abi::Ia32, owns, call_);
+  if (call_.empty() || !share_.take(remote_.call_budget(), call_.size())) return call_.clear();
+  const auto send = [this](std::initializer_list<Part> parts) { return remote_.send(Stream::Urgent, parts); };
+  const bool ahead = forward::send_ahead(id_, call_, send);
+  l.head.flags |= ahead ? kDataBefore : kHasData;
+  if (ahead) call_.clear();
+}
+
 void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   Left l{};
   l.head.flags = flags;
@@ -183,7 +206,8 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
     l.head.flags |= kHasFp;
     fp_part.bytes = fp.area.size();
   }
-  remote_.send(Stream::Urgent, {{&l, sizeof l}, fp_part});
+  pack(e, l);
+  remote_.send(Stream::Urgent, {{&l, sizeof l}, fp_part, {call_.data(), call_.size()}});
 }
 
 }  // namespace hpcvmm::migrate

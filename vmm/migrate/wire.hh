@@ -41,6 +41,7 @@ enum class Msg : std::uint16_t {
   Files,       // files that Maps will name; answered by FileHere for those that are there, too
   FilePages,   // pages of the stash that are a file's: taken from the copy there
   Credit,      // (both ways) so many bytes of bulk have been consumed
+  CallData,    // (both ways) a part of what belongs to the next Run or Left of this vCPU
   // Remote to deputy.
   Ready = 64,
   Ack,
@@ -142,7 +143,8 @@ struct Protect {
   std::uint32_t reserved = 0;
 };
 
-/// Followed by kHasTls: kTlsCount descriptors; then kHasFp: `fp_bytes` of XSAVE area.
+/// Followed by kHasTls: kTlsCount descriptors; then kHasFp: `fp_bytes` of XSAVE area; then kHasData: what the
+/// call has written (forward.cc).
 struct Run {
   Head head{Msg::Run, 0, 0};      // id: vCPU
   std::int32_t pid = 0, tid = 0;  ///< of the guest's thread, as it knows them
@@ -150,12 +152,15 @@ struct Run {
 };
 inline constexpr std::uint16_t kHasFp = 1;
 inline constexpr std::uint16_t kHasTls = 2;
+inline constexpr std::uint16_t kHasData = 16;
+inline constexpr std::uint16_t kDataBefore = 32;  ///< that has come as CallData
 
 // With an exit of kind Interrupted: a call that waits was interrupted, rip is at it again.
 inline constexpr std::uint16_t kInWait = 4;
 inline constexpr std::uint16_t kInTimedWait = 8;
 
-/// Followed, with kHasFp, by the XSAVE area.
+/// Followed, with kHasFp, by the XSAVE area; with kHasData, which is never there with it, by what the call
+/// reads.
 struct Left {
   Head head{Msg::Left, 0, 0};  // id: vCPU
   std::uint8_t kind = 0;       ///< engine::ExitKind

@@ -95,6 +95,12 @@ SysRet pass_iovec(const Passing& p) {
   if (p.abi == Abi::Ia32 || p.args[2] == 0) return p.issue();
   std::array<iovec, kMaxIov> iov;
   if (const int e = take_iovec(p, p.args[1], p.args[2], iov.data()); e != 0) return SysRet::fail(e);
+  if (p.gate.staged != nullptr)
+    for (std::size_t i = 0; i < p.args[2]; ++i) {
+      const std::uint64_t copy =
+          iov[i].iov_len == 0 ? 0 : p.gate.staged(1, address_of(iov[i].iov_base), iov[i].iov_len);
+      if (copy != 0) iov[i].iov_base = std::bit_cast<void*>(copy);
+    }
   Args a = p.args;
   a[1] = address_of(iov.data());
   return p.issue(a);

@@ -21,6 +21,9 @@ struct HostGate {
   bool (*copy_out)(std::uint64_t guest, const void* from, std::size_t bytes);
   /// True for a descriptor of the VMM's own: for the guest it is not there (EBADF).  nullptr: there are none.
   bool (*hides_fd)(std::int32_t fd) = nullptr;
+  /// The address of a copy that stands for `bytes` of guest memory where argument `arg` leads (0: a text);
+  /// 0: there is none.  nullptr: never.  Source: marshal.hh.
+  std::uint64_t (*staged)(unsigned arg, std::uint64_t guest, std::uint64_t bytes) = nullptr;
 };
 
 }  // namespace hpcvmm::sys

@@ -1,6 +1,7 @@
 #include "vmm/sys/passthrough.hh"
 
 #include "vmm/sys/deep.hh"
+#include "vmm/sys/marshal.hh"
 
 namespace hpcvmm::sys {
 namespace {
@@ -22,6 +23,19 @@ Args twin_registers(const Row& row, const Args& args) {
   return a;
 }
 
+constexpr bool is_text(ArgKind k) { return k == ArgKind::Path || k == ArgKind::String; }
+
+// The kernel writes no more of an address than its length word says, and no more than there can be: the copy
+// of the address must have room for that, and the word must be a copy, too, or it could grow.
+bool peer_fits(const Passing& p, const Args& a, unsigned i) {
+  constexpr std::uint32_t kLongest = 128;  // struct sockaddr_storage
+  const auto length = static_cast<unsigned>(p.row.args[i].len_arg);
+  if (p.gate.staged(length, a[length], sizeof(std::uint32_t)) == 0) return false;
+  std::uint32_t room = 0;
+  if (!p.gate.copy_in(&room, a[length], sizeof room)) return false;
+  return room == 0 || p.gate.staged(i, a[i], std::min(room, kLongest)) != 0;
+}
+
 // Operations of futex whose fourth word is no time.
 bool futex_without_timeout(const Args& args) {
   constexpr std::uint32_t kFlags = 128 | 256;  // FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
@@ -39,14 +53,43 @@ bool futex_without_timeout(const Args& args) {
   }
 }
 
+// Copies in place of guest memory, argument by argument: `a` as the 64-bit call takes it.
+Args with_copies(const Passing& p, Args a) {
+  if (p.gate.staged == nullptr) return a;
+  const Shape& s = shape_of(p.row);
+  for (unsigned i = 0; i < s.count; ++i) {
+    const Arg& arg = p.row.args[i];
+    std::uint64_t bytes = 0;
+    switch (arg.kind) {
+      case ArgKind::Path:
+      case ArgKind::String: break;
+      case ArgKind::InBuf:
+      case ArgKind::OutBuf:
+      case ArgKind::InOutBuf:
+      case ArgKind::InSockaddr:
+      case ArgKind::InStruct:
+      case ArgKind::OutStruct:
+      case ArgKind::InOutStruct:
+      case ArgKind::InOutLen: bytes = extent(arg, p.row, a); break;
+      case ArgKind::OutSockaddr: bytes = 1; break;
+      case ArgKind::IoctlArg: bytes = known_ioctl(a[1]).bytes; break;
+      default: continue;
+    }
+    if (a[i] == 0 || (bytes == 0 && !is_text(arg.kind))) continue;
+    if (arg.kind == ArgKind::OutSockaddr && !peer_fits(p, a, i)) continue;
+    if (const std::uint64_t copy = p.gate.staged(i, a[i], bytes); copy != 0) a[i] = copy;
+  }
+  return a;
+}
+
 }  // namespace
 
 SysRet Passing::issue(const Args& a) const {
   if (abi == Abi::X64) {
-    return row.nr64 < 0 ? SysRet::fail(ENOSYS) : issue64(row.nr64, a);
+    return row.nr64 < 0 ? SysRet::fail(ENOSYS) : issue64(row.nr64, with_copies(*this, a));
   }
   if (row.nr32 < 0) return SysRet::fail(ENOSYS);
-  if (row.twin) return issue64(row.twin_nr, twin_registers(row, a));
+  if (row.twin) return issue64(row.twin_nr, with_copies(*this, twin_registers(row, a)));
   const bool is_futex = row.call == Call::futex || row.call == Call::futex_time64;
   if (is_futex && futex_without_timeout(a)) {
     return issue64(row_of(Call::futex).nr64, twin_registers(row, a));
