@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   /* A MiB at a time, so that a memory hog is seen to grow. */
   for (at = 0; at < bytes; at += 1 << 20) {
     memset(memory + at, (int)(at >> 20) + 1, 1 << 20);
-    for (r = 0; r < 20000; ++r) x = x * 1664525u + 1013904223u;
+    for (r = 0; r < 50000000; ++r) x = x * 1664525u + 1013904223u;
   }
   for (r = 0; r < rounds; ++r) {
     int i;
