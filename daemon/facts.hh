@@ -28,6 +28,8 @@ struct ProcessFacts {
 };
 /// True for a process that job control has stopped.
 bool is_stopped(pid_t pid);
+/// The parent's number in /proc/PID/stat's text; 0: not a stat line.  Pure.
+std::int32_t stat_parent(std::string_view text);
 /// The letter of /proc/PID/stat's text for the state; 0: not a stat line.  Pure.
 char stat_state(std::string_view text);
 /// All 0 where the process has ended.

@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "daemon/balance/balance.hh"
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
 #include "daemon/files.hh"
@@ -54,6 +55,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   bool shutdown_done();
   void evacuate();
   [[nodiscard]] Room room() const;
+  [[nodiscard]] std::uint64_t network_bytes() const;
 
   // net::Handler
   net::Take on_message(const net::Message& m) override;
@@ -63,6 +65,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_unknown_peer(net::NodeId node, const net::Address& from) override;
   void on_released(std::uint64_t token) override;
   void on_control(const net::Message& m);
+  void on_open_request(Node from, const peer::OpenRequest& m);
   void on_open_reply(Node from, const peer::OpenReply& m);
   void lose_node(Node node, const std::string& why);
   void pass_stops_on();
@@ -90,11 +93,16 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void handle_ps(const Request& r, const Answer& answer);
   void handle_find(const Request& r, const Answer& answer);
   void handle_migrate(const Request& r, uid_t caller, const Answer& answer);
-  void forward_migrate(Node to, Request r, uid_t caller, const Answer& answer);
+  void handle_balance(const Request& r, uid_t caller, const Answer& answer);
+  /// Does it here if the process is at home here, else at the node where it is.
+  void at_home(const Request& r, uid_t caller, const Answer& answer,
+               const std::function<void(Session&)>& here);
+  void forward(Node to, Request r, uid_t caller, const Answer& answer);
   void handle_faults(const Request& r, const Answer& answer);
-  void set_draining(bool draining, const Answer& answer);
   [[nodiscard]] nlohmann::json nodes_json() const;
   [[nodiscard]] nlohmann::json processes_json() const;
+  [[nodiscard]] nlohmann::json process_json(const Session& s) const;
+  void handle_process(const Request& r, uid_t caller, const Session& s, const Answer& answer);
   void on_http(StreamServer::Id id, std::string& input);
   [[nodiscard]] std::string metrics() const;
 
@@ -110,6 +118,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Poller::Id files_watch_ = 0;
   Rpc rpc_;
   Moves moves_;
+  Balance balance_;
   StreamServer api_, http_;
   Link link_;
   std::unique_ptr<net::Transport> transport_;
@@ -120,7 +129,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   std::uint64_t now_ms_ = 0, next_tick_ms_ = 0, next_gossip_ms_ = 0, next_evacuation_ms_ = 0, end_ms_ = 0;
   unsigned passes_ = 0;
   std::unordered_set<CircuitId> stopped_;  // circuits whose deputy is stopped
-  bool draining_ = false, stopping_ = false;
+  bool stopping_ = false;
   peer::Gossip own_{};
   HostFacts host_{};
 };

@@ -12,6 +12,7 @@
 #include "balancer/sim/scale.hh"
 #include "balancer/sim/svg.hh"
 #include "balancer/sim/tpds2000.hh"
+#include "cli/sim/replay.hh"
 
 namespace hpcvmm::cli {
 
@@ -255,12 +256,20 @@ int sim_main(int argc, char** argv) {
   ScaleArguments scale_arguments;
   const CLI::App* const tpds_verb = add_tpds(*verb, tpds_arguments);
   add_scale(*verb, scale_arguments);
+  std::string recorded;
+  bool replay_json = false;
+  CLI::App* const replay_verb =
+      verb->add_subcommand("replay", "decide again what a live node has recorded (ctl record=FILE)");
+  replay_verb->add_option("file", recorded, "the recorded decisions")->required();
+  replay_verb->add_flag("--json", replay_json, "as JSON");
+  replay_verb->footer("Exit status: 0 only if every round is decided as it was then.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     const int rc = app.exit(e);
     return rc == 0 ? 0 : 125;
   }
+  if (replay_verb->parsed()) return replay(recorded, replay_json);
   return tpds_verb->parsed() ? tpds(tpds_arguments) : scale(scale_arguments);
 }
 

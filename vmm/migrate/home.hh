@@ -52,6 +52,7 @@ struct Identity {
   std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< as the guest sees it
   std::string comm, exe;
   bool same_process = false;  ///< after an exec
+  bool forked = false;        ///< a child of fork that has not executed anything
 };
 
 class Home final : public mem::PagesAway, public mem::SharedWatch {
@@ -96,6 +97,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   // For MobileVcpu.
   [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
   void park();
+  /// A call has come out of the guest that is made here wherever the guest runs.
+  void count_call() { home_calls_.fetch_add(1, std::memory_order_relaxed); }
   /// Trials: moves the process to the next node of a tour, and waits until it is there.
   void visit_next();
   [[nodiscard]] bool runs_away() const { return runs_away_.load(std::memory_order_acquire); }
@@ -251,6 +254,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> stop_{0};
   std::atomic<std::uint32_t> ear_{0};    // undo.cc: who hears hpcd while the mover may wait for a page
   std::atomic<std::uint32_t> calls_{0};  // trials: system calls so far
+  std::atomic<std::uint64_t> home_calls_{0};
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};
@@ -258,6 +262,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> wanted_{0};         // node it should run on; 0: here
   std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
+  std::atomic<std::uint32_t> welcomed_{0};       // hpcd has answered Register
   std::string start_why_;
   std::string cantmove_;                 // the mover's: as last told
   std::atomic<bool> shared_news_{true};  // cantmove_ may have to change

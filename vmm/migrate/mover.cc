@@ -25,6 +25,10 @@
 namespace hpcvmm::migrate {
 namespace local = wire::local;
 
+namespace {
+constexpr std::uint64_t kWelcomeUs = 20'000;
+}  // namespace
+
 // --- beginning
 
 Status Home::start(mem::Mm& mm, const Identity& who) {
@@ -45,9 +49,14 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   r.pid = static_cast<std::int32_t>(::syscall(SYS_getpid));
   copy_text(r.comm, sizeof r.comm, who.comm);
   copy_text(r.exe, sizeof r.exe, who.exe);
+  r.wants = who.node;
+  r.parent = static_cast<std::int32_t>(::syscall(SYS_getppid));
+  r.forked = who.forked ? 1 : 0;
+  r.fixed = who.node != 0 && !who.same_process && !who.forked ? 1 : 0;
   link_.send_control(&r, sizeof r);
   wanted_ = who.node;
-  started_there_ = who.node == 0 ? 1 : 0;
+  started_there_ = 0;
+  welcomed_ = 0;
   {
     const mem::LockGuard guard(mm.lock());
     mm.set_shared_watch_locked(this);
@@ -60,7 +69,12 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
 
 bool Home::start_there(std::string& why) {
   if (!started_) return true;
-  while (started_there_.load() == 0) futex_wait(&started_there_, 0);
+  // An hpcd that is slow to answer holds nobody up who has no wish of his own.
+  const std::uint64_t end = now_us() + kWelcomeUs;
+  while (started_there_.load() == 0) {
+    if (who_.node == 0 && welcomed_.load() == 0 && now_us() > end) return true;
+    futex_wait(&started_there_, 0, welcomed_.load() == 0 ? kWelcomeUs : 100'000);
+  }
   why = start_why_;
   return why.empty();
 }
@@ -69,6 +83,7 @@ void Home::inherit(Home& parent) {
   mm_ = parent.mm_;
   who_ = parent.who_;
   who_.same_process = false;
+  who_.forked = true;
   who_.node = parent.wanted_.load();
   local_calls_ = parent.local_calls_.load();
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
@@ -141,8 +156,9 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       local::Welcome w{};
       if (!as(w, message, bytes)) return;
       own_node_ = w.node;
-      if (w.start_on != 0 && w.start_on != w.node && wanted_.load() == 0) wanted_ = w.start_on;
+      if (w.start_on != 0) wanted_ = w.start_on;
       if (wanted_.load() == w.node) wanted_ = 0;
+      welcomed_ = 1;
       return;
     }
     case local::Type::FileTable: return files_.take_table(fds[0]);
@@ -178,6 +194,7 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       wanted_ = m.node == own_node_ ? 0 : m.node;
       return;
     }
+    case local::Type::Report: return report(cantmove_);
     default: return;
   }
 }
@@ -198,7 +215,8 @@ void Home::report(const std::string& cantmove) {
   s.where = where_.load();
   s.migrations = migrations_;
   s.remote_cpu_us = remote_cpu_before_us_ + remote_cpu_us_;
-  copy_text(s.cantmove, sizeof s.cantmove, cantmove);
+  s.home_calls = home_calls_.load(std::memory_order_relaxed);
+  copy_text(s.cantmove, sizeof s.cantmove, cantmove_);
   link_.send_control(&s, sizeof s);
 }
 
