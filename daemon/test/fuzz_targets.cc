@@ -81,7 +81,7 @@ void api_request(const std::uint8_t* data, std::size_t bytes) {
 void hpcd_config(const std::uint8_t* data, std::size_t bytes) {
   const auto r = parse_config(std::string_view(reinterpret_cast<const char*>(data), bytes), "f");
   if (const auto* const c = std::get_if<Config>(&r))
-    promise(c->node >= 1 && c->node <= kMaxNode && !c->address.empty() && !c->key_file.empty(),
+    promise((c->node >= 1 || c->discover || !c->map.empty()) && c->node <= kMaxNode && !c->address.empty() && !c->key_file.empty(),
             "a configuration is whole");
   else
     promise(!std::get<Refusal>(r).text.empty(), "a refusal says why");

@@ -201,6 +201,11 @@ void Membership::set_load(std::span<const std::byte> load) {
   load_.assign(load.begin(), load.begin() + static_cast<std::ptrdiff_t>(std::min(load.size(), kMaxLoad)));
 }
 
+void Membership::stir(std::uint64_t now_ms) {
+  changed_ms_ = now_ms;
+  next_probe_ms_ = std::min(next_probe_ms_, now_ms + knobs_.period_ms / 4);
+}
+
 /// Says something newer of ourselves than `version` of us.
 void Membership::object(std::uint64_t version) {
   self_.version = static_cast<std::uint32_t>(version + 1);

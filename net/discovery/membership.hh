@@ -95,6 +95,8 @@ class Membership {
   void said_goodbye(NodeId node, std::uint64_t now_ms);
   void set_draining(bool draining);
   void set_load(std::span<const std::byte> load);
+  /// Something has changed that others should hear soon: probes come at their busy rate for a while.
+  void stir(std::uint64_t now_ms);
   /// Asks an address that is not known yet who it is.
   void ask(const Address& address, std::uint64_t now_ms);
   /// Announces at once, and quickly again: as after a start.

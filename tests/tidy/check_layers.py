@@ -13,7 +13,7 @@ BASE = ["include/hpcvmm/base", "include/hpcvmm/abi"]
 CONTRACTS = BASE + ["include/hpcvmm/wire"]
 VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/gdb",
        "vmm/migrate", "vmm/deputy"]
-NET = ["net/driver", "net/driver/dpdk", "net/transport"]
+NET = ["net/driver", "net/driver/dpdk", "net/transport", "net/discovery"]
 
 # layer -> layers it may include; its own is always allowed, <system> headers too but for ONLY.  The longest prefix
 # wins, so vmm/engine is the contract engine.hh alone: window memory knows it, the engines know window memory.
@@ -36,11 +36,12 @@ MAY = {
     "net/driver": CONTRACTS,
     "net/driver/dpdk": CONTRACTS + ["net/driver"],
     "net/transport": CONTRACTS + ["net/driver"],
+    "net/discovery": CONTRACTS + ["net/driver"],
     "balancer": ["include/hpcvmm/base"],
     "balancer/sim": ["include/hpcvmm/base", "balancer"],
     "balancer/test": ["include/hpcvmm/base", "balancer", "balancer/sim"],
     "daemon": CONTRACTS + NET + ["balancer"],
-    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim"],
+    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "net/driver", "net/discovery"],
     "cmake": [],
     "bench": CONTRACTS + VMM + NET + ["tests"],
     "tests": CONTRACTS + VMM + NET + ["guest-agent", "daemon"],
