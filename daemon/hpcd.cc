@@ -35,7 +35,8 @@ std::variant<std::unique_ptr<Hpcd>, Refusal> Hpcd::create(const Config& config, 
   if (auto* const refusal = std::get_if<Refusal>(&kit)) return *refusal;
   Result<Poller> poller = Poller::create();
   if (!poller) return Refusal{say("cannot start", poller.error())};
-  std::unique_ptr<Hpcd> node(new Hpcd(config, identity, *std::move(poller), std::get<RemoteKit>(std::move(kit))));
+  std::unique_ptr<Hpcd> node(
+      new Hpcd(config, identity, *std::move(poller), std::get<RemoteKit>(std::move(kit))));
   node->found_number_ = found_number;
   if (auto refusal = node->start(key)) return *refusal;
   return node;
@@ -126,6 +127,7 @@ std::optional<Refusal> Hpcd::listen() {
 }
 
 int Hpcd::run() {
+  gossip();  // what the first word to others says of us
   tick();
   log::info("ready",
             {{"address", config_.address}, {"driver", link_.driver().name()}, {"run_dir", config_.run_dir}});

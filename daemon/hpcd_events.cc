@@ -41,7 +41,8 @@ void Hpcd::on_control(const net::Message& m) {
   } else if (const auto* pause = std::get_if<peer::Pause>(&message)) {
     remotes_.on_pause(m.from, pause->to_circuit, pause->stopped != 0);
   } else if (std::holds_alternative<peer::Bye>(message)) {
-    presence_->change([&m](net::discovery::Membership& all, std::uint64_t now_ms) { all.said_goodbye(m.from, now_ms); });
+    presence_->change(
+        [&m](net::discovery::Membership& all, std::uint64_t now_ms) { all.said_goodbye(m.from, now_ms); });
     lose_node(m.from, "it has ended in order");
   }
 }

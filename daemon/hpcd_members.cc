@@ -48,13 +48,15 @@ void Hpcd::on_member_event(const Event& e) {
     case Event::Kind::Left: return lose_node(e.node, "it has ended in order");
     case Event::Kind::Heard: return hear(e.node);
     case Event::Kind::ForeignClaim:
-      return log::error("another machine claims the number of this node and may not have it; remedy: give it "
-                        "another `node` in its configuration",
-                        {{"number", e.node}, {"address", e.address.text()}});
+      return log::error(
+          "another machine claims the number of this node and may not have it; remedy: give it "
+          "another `node` in its configuration",
+          {{"number", e.node}, {"address", e.address.text()}});
     case Event::Kind::NumberTaken:
-      log::error("the number of this node belongs to another one, which was there first, so this node does not "
-                 "join; remedy: give it another `node` in its configuration",
-                 {{"number", e.node}, {"address", e.address.text()}});
+      log::error(
+          "the number of this node belongs to another one, which was there first, so this node does not "
+          "join; remedy: give it another `node` in its configuration",
+          {{"number", e.node}, {"address", e.address.text()}});
       if (found_number_) forget_number(config_, identity_);
       exit_status_ = kNumberTaken;
       return begin_shutdown("its number is taken");
@@ -74,7 +76,8 @@ void Hpcd::hear(Node node) {
   const net::discovery::Member* const m = presence_->membership().find(node);
   if (m == nullptr || m->load.empty()) return;
   const peer::Message message = peer::parse(std::as_bytes(std::span(m->load)));
-  if (const auto* const gossip = std::get_if<peer::Gossip>(&message)) members_.on_gossip(node, *gossip, now_ms_);
+  if (const auto* const gossip = std::get_if<peer::Gossip>(&message))
+    members_.on_gossip(node, *gossip, now_ms_);
 }
 
 void Hpcd::on_unknown_peer(net::NodeId node, const net::Address& from) {
@@ -147,8 +150,8 @@ void Hpcd::tell_load(const peer::Gossip& g, bool changed) {
   const std::size_t most = changed ? connected.size() : kToldEachSecond;
   for (std::size_t i = 0; i < std::min(most, connected.size()); ++i) {
     const Node node = connected[(told_ + i) % connected.size()];
-    static_cast<void>(static_cast<bool>(
-        transport_->send(node, peer::kChannel, net::Priority::Control, peer::bytes_of(g))));
+    static_cast<void>(
+        static_cast<bool>(transport_->send(node, peer::kChannel, net::Priority::Control, peer::bytes_of(g))));
   }
   told_ += most;
 }

@@ -41,12 +41,14 @@ std::string read_text(const std::string& path) {
 std::optional<Refusal> remember(const Config& config, const Identity& identity) {
   const std::string path = state_file(config);
   const std::string fresh = path + ".new";
-  if (!make_folders(config.state_dir)) return Refusal{"state_dir " + config.state_dir + ": " + std::strerror(errno)};
+  if (!make_folders(config.state_dir))
+    return Refusal{"state_dir " + config.state_dir + ": " + std::strerror(errno)};
   std::ofstream file(fresh);
   file << identity_text(identity);
   // Whole or not at all: a machine that forgets who it is would be taken for another one.
   if (!file.flush().good() || ::rename(fresh.c_str(), path.c_str()) != 0)
-    return Refusal{path + ": " + std::strerror(errno) + "; remedy: give a folder that can be written as `state_dir`"};
+    return Refusal{path + ": " + std::strerror(errno) +
+                   "; remedy: give a folder that can be written as `state_dir`"};
   return std::nullopt;
 }
 
@@ -54,8 +56,8 @@ std::optional<Refusal> read_map(Config& config) {
   const auto address = net::Address::parse(config.address);
   const std::string text = read_text(config.map);
   if (text.empty()) return Refusal{"map " + config.map + ": it cannot be read, or is empty"};
-  const auto parsed =
-      discovery::parse_map(text, address && address->port != 0 ? address->port : 7200, discovery::resolve_host);
+  const auto parsed = discovery::parse_map(text, address && address->port != 0 ? address->port : 7200,
+                                           discovery::resolve_host);
   if (const auto* const e = std::get_if<discovery::MapError>(&parsed))
     return Refusal{config.map + ":" + std::to_string(e->line) + ": " + e->text};
   const auto& entries = std::get<0>(parsed);
@@ -73,7 +75,8 @@ std::optional<Refusal> read_map(Config& config) {
 }
 
 /// Whether nobody objects to that number for a while.
-bool is_free(const Config& config, const ClusterKey& key, const Identity& claim, const net::Address& address) {
+bool is_free(const Config& config, const ClusterKey& key, const Identity& claim,
+             const net::Address& address) {
   auto opened = discovery::Multicast::open(multicast_config(config));
   if (!opened) return true;  // conflicts then show when it runs
   discovery::Sealer sealer(key);
@@ -131,7 +134,8 @@ std::optional<Identity> parse_identity(std::string_view text) {
     if (!j.contains(name) || !j[name].is_number_unsigned()) return std::nullopt;
     *to = j[name].get<std::uint64_t>();
   }
-  const std::uint64_t node = j.contains("node") && j["node"].is_number_unsigned() ? j["node"].get<std::uint64_t>() : 0;
+  const std::uint64_t node =
+      j.contains("node") && j["node"].is_number_unsigned() ? j["node"].get<std::uint64_t>() : 0;
   const std::uint64_t attempt =
       j.contains("attempt") && j["attempt"].is_number_unsigned() ? j["attempt"].get<std::uint64_t>() : 0;
   if (out.machine == 0 || node > kMaxNode || attempt > 1'000'000) return std::nullopt;
@@ -141,7 +145,8 @@ std::optional<Identity> parse_identity(std::string_view text) {
 }
 
 std::string identity_text(const Identity& i) {
-  return json{{"machine", i.machine}, {"life", i.life}, {"node", i.node}, {"attempt", i.attempt}}.dump() + "\n";
+  return json{{"machine", i.machine}, {"life", i.life}, {"node", i.node}, {"attempt", i.attempt}}.dump() +
+         "\n";
 }
 
 Node proposed_number(const net::Address& address, std::uint64_t machine, std::uint32_t attempt) {
@@ -165,12 +170,15 @@ std::variant<Identity, Refusal> settle_identity(Config& config, const ClusterKey
   if (config.node != 0) {
     identity.node = config.node;
   } else if (identity.node == 0) {
-    if (!config.discover) return Refusal{config.map + ": none of this machine's addresses is in it; remedy: add it, or give `node`"};
+    if (!config.discover)
+      return Refusal{config.map +
+                     ": none of this machine's addresses is in it; remedy: add it, or give `node`"};
     if (auto refusal = find_number(config, key, identity)) return *refusal;
   }
   config.node = identity.node;
   if (config.run_dir.empty()) config.run_dir = "/run/hpc-vmm/" + std::to_string(config.node);
-  std::erase_if(config.seeds, [&](const Seed& s) { return s.id == config.node || s.address == config.address; });
+  std::erase_if(config.seeds,
+                [&](const Seed& s) { return s.id == config.node || s.address == config.address; });
   if (auto refusal = remember(config, identity)) return *refusal;
   return identity;
 }

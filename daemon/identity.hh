@@ -23,8 +23,8 @@ struct Identity {
 std::optional<Identity> parse_identity(std::string_view text);
 std::string identity_text(const Identity& identity);
 
-/// The number a node without one proposes: the low 16 bits of its address, as openMosix's omdiscd; if those are
-/// taken, numbers that follow from machine and attempt.  Pure.
+/// The number a node without one proposes: the low 16 bits of its address, as openMosix's omdiscd; if those
+/// are taken, numbers that follow from machine and attempt.  Pure.
 Node proposed_number(const net::Address& address, std::uint64_t machine, std::uint32_t attempt);
 
 /// Reads the map, remembers and finds out who this node is, and writes that into `config` (node, run_dir,

@@ -107,8 +107,9 @@ void Presence::complain_of_drops(const net::Address& from) {
   complained_ms_ = now;
   const discovery::SealCounters& c = sealer_.counters();
   if (c.old != complained_.old)
-    log::warning("a node's clock differs too much from ours for it to join; remedy: synchronise the clocks (NTP)",
-                 {{"from", from.text()}, {"seconds", sealer_.last_clock_difference_ms() / 1000}});
+    log::warning(
+        "a node's clock differs too much from ours for it to join; remedy: synchronise the clocks (NTP)",
+        {{"from", from.text()}, {"seconds", sealer_.last_clock_difference_ms() / 1000}});
   else
     log::warning("a discovery packet of another cluster, or with another key, was dropped",
                  {{"from", from.text()}, {"wrong_key", c.wrong_key}, {"malformed", c.malformed}});

@@ -31,7 +31,8 @@ class Presence {
   };
 
   /// Where multicast cannot be had, says so in the log and goes on with the seeds.
-  Presence(const Config& config, const Identity& identity, const ClusterKey& key, Poller& poller, Calls calls);
+  Presence(const Config& config, const Identity& identity, const ClusterKey& key, Poller& poller,
+           Calls calls);
   Presence(const Presence&) = delete;
   Presence& operator=(const Presence&) = delete;
   ~Presence();

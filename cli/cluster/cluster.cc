@@ -16,8 +16,8 @@ namespace hpcvmm::cli {
 namespace {
 
 struct Arguments {
-  CLI::App *up = nullptr, *down = nullptr, *nodes = nullptr, *ps = nullptr, *migrate = nullptr, *showmap = nullptr,
-           *setpe = nullptr;
+  CLI::App *up = nullptr, *down = nullptr, *nodes = nullptr, *ps = nullptr, *migrate = nullptr,
+           *showmap = nullptr, *setpe = nullptr;
   std::string cluster, cpus, memory;
   UpRequest up_request;
   AskRequest ask;
@@ -64,8 +64,9 @@ void add_verbs(CLI::App& app, Arguments& a) {
                    "make the network bad, for tests, such as loss=1%,reorder=1%,delay=1ms,seed=7");
   a.up->add_option("--remote", a.up_request.remote, "the executable that runs foreign processes")
       ->group("");  // tests
-  a.up->add_flag("--discover", a.up_request.discover,
-                 "the nodes get no list of each other: they find each other, and their numbers, by multicast");
+  a.up->add_flag(
+      "--discover", a.up_request.discover,
+      "the nodes get no list of each other: they find each other, and their numbers, by multicast");
   a.up->add_flag("--ipv6", a.up_request.ipv6, "nodes reach each other by IPv6; kernel UDP");
   a.up->add_flag("--json", a.up_request.json, "print the nodes as JSON");
   a.up->footer(
@@ -101,7 +102,8 @@ void add_map_verbs(CLI::App& app, Arguments& a) {
   a.showmap = app.add_subcommand("showmap", "the nodes of the cluster as a map: number, address, how many");
   add_cluster(a.showmap, a.cluster);
   add_ask(a.showmap, a.ask);
-  CLI::App* const v = a.setpe = app.add_subcommand("setpe", "check, install or read a map file; leave the cluster");
+  CLI::App* const v = a.setpe =
+      app.add_subcommand("setpe", "check, install or read a map file; leave the cluster");
   add_cluster(v, a.cluster);
   v->add_option("--node", a.ask.node, "the node whose hpcd is asked")->capture_default_str();
   v->add_flag("-w", a.pe.write, "install the map of -f as /etc/hpc.map; this machine must be in it");

@@ -76,7 +76,8 @@ discovery::NodeId own_node(const SetpeRequest& r, const std::vector<discovery::M
   const discovery::NodeId found = discovery::find_own(entries, own);
   if (r.own != 0 && found != 0 && found != r.own)
     why = "-p " + std::to_string(r.own) + ": by its address this machine is node " + std::to_string(found);
-  if (r.own != 0 && found == 0) why = "-p " + std::to_string(r.own) + ": that node of the map is another machine";
+  if (r.own != 0 && found == 0)
+    why = "-p " + std::to_string(r.own) + ": that node of the map is another machine";
   return found;
 }
 
@@ -86,7 +87,9 @@ int install(const SetpeRequest& r) {
   if (!read_map(r, text, entries)) return 1;
   const discovery::NodeId own = own_node(r, entries, why);
   if (!r.write_any && why.empty() && own == 0)
-    why = "none of this machine's addresses is in the map; remedy: add it, give -n ADDRESS, or install it with -W";
+    why =
+        "none of this machine's addresses is in the map; remedy: add it, give -n ADDRESS, or install it with "
+        "-W";
   if (!r.write_any && !why.empty()) return fail(r.file + ": " + why);
   std::fprintf(stderr, "%s: %zu nodes; this machine is %s.\n", r.file.c_str(), entries.size(),
                own == 0 ? "not in it" : ("node " + std::to_string(own)).c_str());
@@ -110,7 +113,8 @@ int print_current(const SetpeRequest& r) {
 }
 
 int leave(const SetpeRequest& r) {
-  const ApiAnswer answer = ask_api(r.ask.names.node_dir(r.ask.node) + "/api.sock", {{"op", "shutdown"}}, 5000);
+  const ApiAnswer answer =
+      ask_api(r.ask.names.node_dir(r.ask.node) + "/api.sock", {{"op", "shutdown"}}, 5000);
   if (!answer.answered) return fail("no hpcd of node " + std::to_string(r.ask.node) + " runs here");
   if (!answer.json.value("ok", false)) return fail(answer.json.value("error", "refused"));
   std::fprintf(stderr, "Node %u leaves the cluster.\n", r.ask.node);

@@ -14,7 +14,8 @@ namespace {
 
 constexpr Nanos kStep = 5 * kMillisecond;
 constexpr double kPatience = 120;
-// What is added to a packet on its way: the seal (seal.hh; here are no keys), the transport's mark, UDP, IPv4.
+// What is added to a packet on its way: the seal (seal.hh; here are no keys), the transport's mark, UDP,
+// IPv4.
 constexpr std::uint32_t kAround = 44 + 4 + 28;
 constexpr std::uint32_t kPayload = 1200;
 
@@ -62,9 +63,8 @@ class ClusterSim {
     until([] { return false; }, seconds);
   }
   bool all_know_all() {
-    return std::all_of(nodes_.begin(), nodes_.end(), [this](const Node& n) {
-      return !n.members || n.members->count() == living_;
-    });
+    return std::all_of(nodes_.begin(), nodes_.end(),
+                       [this](const Node& n) { return !n.members || n.members->count() == living_; });
   }
   std::uint64_t bytes() const {
     std::uint64_t sum = 0;

@@ -68,7 +68,8 @@ class Parser {
     if (!range || *range > kMaxNode)
       return "the range must be how many nodes begin here, or ALIAS, not " + quoted(words[2]);
     if (*range > 1 && !host.empty())
-      return "a range of " + std::to_string(*range) + " needs an address to count from, not the name of a host";
+      return "a range of " + std::to_string(*range) +
+             " needs an address to count from, not the name of a host";
     return take_range(*id, *address, *range, host);
   }
   MapError finish(unsigned lines) {

@@ -23,7 +23,9 @@ std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
-std::uint64_t hash(const Record& r) { return mix(mix(r.life + 0x9e3779b97f4a7c15) ^ r.node * 0x100000001b3ULL); }
+std::uint64_t hash(const Record& r) {
+  return mix(mix(r.life + 0x9e3779b97f4a7c15) ^ r.node * 0x100000001b3ULL);
+}
 
 }  // namespace
 
@@ -72,8 +74,7 @@ Member& Membership::add(const Record& r, std::uint64_t now_ms) {
   count_in(m.record, true);
   // At a random place of the round, so that all are probed by somebody soon.
   order_.push_back(r.node);
-  if (turn_ < order_.size())
-    std::swap(order_.back(), order_[turn_ + below(order_.size() - turn_)]);
+  if (turn_ < order_.size()) std::swap(order_.back(), order_[turn_ + below(order_.size() - turn_)]);
   changed_ms_ = now_ms;
   ++epoch_;
   news(r.node);

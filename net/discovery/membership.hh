@@ -204,7 +204,7 @@ class Membership {
   std::vector<NodeId> order_;         ///< whom to probe, shuffled each round
   std::size_t turn_ = 0;
   std::deque<News> news_;
-  std::vector<NodeId> suspects_;  ///< may name some that are suspect no more
+  std::vector<NodeId> suspects_;                             ///< may name some that are suspect no more
   std::vector<std::pair<NodeId, std::uint64_t>> deadlines_;  ///< of doubted ones, earlier than the usual
   std::vector<Probe> probes_;
   std::vector<Helped> helped_;

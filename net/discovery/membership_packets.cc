@@ -17,8 +17,8 @@ bool present(State s) { return s == State::Alive || s == State::Suspect; }
 void Membership::on_own_number(const Packet& p, const Address& from, std::uint64_t now_ms) {
   if (p.self.machine == self_.machine) return;  // our own announcement, or an earlier life of ours
   if (p.self.state == State::Left) return;
-  const bool they_were_first = p.self.life != self_.life ? p.self.life < self_.life
-                                                         : p.self.machine < self_.machine;
+  const bool they_were_first =
+      p.self.life != self_.life ? p.self.life < self_.life : p.self.machine < self_.machine;
   // Who is only trying whether the number is free never has it.
   if (they_were_first && (p.flags & kProbation) == 0)
     return tell(Event::Kind::NumberTaken, self_.node, p.self.address);

@@ -31,7 +31,7 @@ struct Peer {
   bool removed = false;
   bool on_demand = false;  ///< not tried to be reached but when wanted
   bool wanted = false;
-  bool closing = false;    ///< its session is to end
+  bool closing = false;  ///< its session is to end
 
   [[nodiscard]] bool to_be_reached() const { return !on_demand || wanted; }
   std::unique_ptr<Session> session;

@@ -92,7 +92,9 @@ class Handler {
     static_cast<void>(node), static_cast<void>(from);
   }
   /// A datagram that somebody sent with send_loose(): not authenticated, it may be anybody's.
-  virtual void on_loose(Part bytes, const Address& from) { static_cast<void>(bytes), static_cast<void>(from); }
+  virtual void on_loose(Part bytes, const Address& from) {
+    static_cast<void>(bytes), static_cast<void>(from);
+  }
   /// Memory of send_borrowed() is the caller's again.
   virtual void on_released(std::uint64_t token) { static_cast<void>(token); }
 };

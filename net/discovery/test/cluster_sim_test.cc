@@ -16,12 +16,13 @@ ClusterSimResult simulate(std::uint32_t nodes, double loss = 0) {
   o.seed = std::random_device{}();
   std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(o.seed));
   const ClusterSimResult r = simulate_cluster(o);
-  std::fprintf(stderr,
-               "n %u: all know all %.2f, join known %.2f knows %.2f, crash noticed %.2f known %.2f, heals %.2f; "
-               "idle %.0f B/s %.2f p/s most %.0f, busy %.0f B/s, longest %u, false %u\n",
-               r.nodes, r.all_know_all_s, r.join_known_s, r.join_knows_s, r.crash_noticed_s, r.crash_known_s,
-               r.partition_heals_s, r.idle_bytes_ps, r.idle_packets_ps, r.most_bytes_ps, r.busy_bytes_ps,
-               r.longest_packet, r.false_deaths);
+  std::fprintf(
+      stderr,
+      "n %u: all know all %.2f, join known %.2f knows %.2f, crash noticed %.2f known %.2f, heals %.2f; "
+      "idle %.0f B/s %.2f p/s most %.0f, busy %.0f B/s, longest %u, false %u\n",
+      r.nodes, r.all_know_all_s, r.join_known_s, r.join_knows_s, r.crash_noticed_s, r.crash_known_s,
+      r.partition_heals_s, r.idle_bytes_ps, r.idle_packets_ps, r.most_bytes_ps, r.busy_bytes_ps,
+      r.longest_packet, r.false_deaths);
   return r;
 }
 
