@@ -109,6 +109,17 @@ void read_memory(Reader& r, std::uint64_t& to) {
   if (to == 0) r.complain(n->source(), "`memory` must be bytes, or a size such as \"512M\" or \"2G\"");
 }
 
+void read_texts(Reader& r, const char* key, std::vector<std::string>& to) {
+  const toml::node* const n = r.get<toml::array>(key, "an array of strings");
+  if (n == nullptr) return;
+  to.clear();
+  for (const toml::node& element : *n->as_array()) {
+    if (!element.is_string())
+      return r.complain(element.source(), std::string("each of `") + key + "` must be a string");
+    to.push_back(*element.value<std::string>());
+  }
+}
+
 /// `[[seeds]]` tables with `id` and `address`.
 void read_seeds(Reader& r, const std::string& name, Config& config) {
   const toml::node* const n =
@@ -126,16 +137,15 @@ void read_seeds(Reader& r, const std::string& name, Config& config) {
     one.number("id", seed.id, 1, kMaxNode);
     one.text("address", seed.address);
     one.refuse_unknown();
-    if (one.complaint.empty() && seed.id == 0) one.complain(table->source(), "this seed has no `id`");
     if (one.complaint.empty() && seed.address.empty())
       one.complain(table->source(), "this seed has no `address`, such as \"10.0.0.2:7200\"");
-    if (one.complaint.empty() && !seen.insert(seed.id).second)
+    if (one.complaint.empty() && seed.id != 0 && !seen.insert(seed.id).second)
       one.complain(table->source(), "node " + std::to_string(seed.id) + " is a seed twice");
     if (!one.complaint.empty()) {
       if (r.complaint.empty()) r.complaint = one.complaint;
       return;
     }
-    if (seed.id != config.node) config.seeds.push_back(seed);
+    if (seed.id == 0 || seed.id != config.node) config.seeds.push_back(seed);
   }
 }
 
@@ -197,13 +207,18 @@ std::variant<Config, Refusal> parse_config(std::string_view text, const std::str
   r.number("shutdown_seconds", c.shutdown_seconds, 0, 3600);
   r.one_of("policy", c.policy, {"mosix", "static", "round-robin", "random"});
   r.flag("shared_machine", c.shared_machine);
-  r.text("state_dir", c.state_dir);
   r.text("speed_file", c.speed_file);
   r.text("record", c.record);
   read_seeds(r, name, c);
+  r.flag("discover", c.discover);
+  read_texts(r, "interfaces", c.interfaces);
+  read_texts(r, "multicast", c.multicast);
+  r.text("map", c.map);
+  r.text("state_dir", c.state_dir);
   r.refuse_unknown();
   const toml::source_region top = parsed.table().source();
-  if (r.complaint.empty() && c.node == 0) r.complain(top, "`node`, this node's number, is missing");
+  if (r.complaint.empty() && c.node == 0 && !c.discover && c.map.empty())
+    r.complain(top, "`node`, this node's number, is missing, and neither `discover` nor `map` finds one");
   if (r.complaint.empty() && c.address.empty())
     r.complain(top, "`address`, such as \"10.0.0.1:7200\", is missing");
   if (r.complaint.empty() && c.key_file.empty())
@@ -211,8 +226,8 @@ std::variant<Config, Refusal> parse_config(std::string_view text, const std::str
                "`key`, the file with the cluster key, is missing; make one with: "
                "(umask 077; head -c 32 /dev/urandom > /etc/hpc-vmm.key)");
   if (!r.complaint.empty()) return Refusal{r.complaint};
-  if (c.run_dir.empty()) c.run_dir = "/run/hpc-vmm/" + std::to_string(c.node);
-  if (c.state_dir.empty()) c.state_dir = "/var/lib/hpc-vmm/" + std::to_string(c.node);
+  if (c.state_dir.empty()) c.state_dir = c.run_dir.empty() ? "/var/lib/hpc-vmm" : c.run_dir;
+  if (c.run_dir.empty() && c.node != 0) c.run_dir = "/run/hpc-vmm/" + std::to_string(c.node);
   return c;
 }
 

@@ -18,21 +18,27 @@ using wire::local::Node;
 inline constexpr Node kMaxNode = 65535;
 
 struct Seed {
-  Node id = 0;
+  Node id = 0;          ///< 0: not known
   std::string address;  ///< "10.0.0.2:7200"
 };
 
 struct Config {
-  Node node = 0;
+  Node node = 0;  ///< 0: found by discovery or in the map
   std::string address;
   std::vector<Seed> seeds;
+  bool discover = true;                 ///< by multicast
+  std::vector<std::string> interfaces;  ///< for it; empty: all
+  std::vector<std::string> multicast{"239.193.72.1:7201", "[ff02::4850:4356]:7201"};
+  std::string map;  ///< openMosix's map file
+  std::string
+      state_dir;  ///< what is remembered across restarts, settings too; default run_dir, or /var/lib/hpc-vmm
   std::string key_file;
   std::string driver = "udp";
   std::string devargs;       ///< the DPDK driver's
   std::string faults;        ///< faults injected into the driver, for tests
   double cpus = 0;           ///< offered; 0: all that this process may use
   std::uint64_t memory = 0;  ///< bytes offered; 0: all of the machine
-  std::string run_dir;       ///< default /run/hpc-vmm/NODE
+  std::string run_dir;       ///< default /run/hpc-vmm/NODE; empty as long as NODE is not known
   std::string remote_user = "nobody";
   std::string remote;   ///< the executable of remotes; default: hpc-vmm beside hpcd
   std::string metrics;  ///< "127.0.0.1:PORT", the path of a Unix socket, or nothing
@@ -41,7 +47,6 @@ struct Config {
   unsigned shutdown_seconds = 10;  ///< to bring processes home in
   std::string policy = "mosix";    ///< of the balancer, until people set another
   bool shared_machine = false;     ///< other nodes run on this machine: what is not ours is not counted
-  std::string state_dir;           ///< what people set is remembered there; default /var/lib/hpc-vmm/NODE
   std::string speed_file;          ///< where the measured speed is noted; default in state_dir
   std::string record;              ///< the balancer's decisions are written there; none
 };

@@ -27,28 +27,24 @@ std::string say(const char* what, const Error& e, const std::string& remedy = {}
          (remedy.empty() ? "" : "; " + remedy);
 }
 
-/// Makes a folder and those above it.
-bool make_folders(const std::string& path) {
-  for (std::size_t at = 1; at != std::string::npos;) {
-    at = path.find('/', at + 1);
-    if (::mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) return false;
-  }
-  return true;
-}
 }  // namespace
 
-std::variant<std::unique_ptr<Hpcd>, Refusal> Hpcd::create(const Config& config, const ClusterKey& key) {
+std::variant<std::unique_ptr<Hpcd>, Refusal> Hpcd::create(const Config& config, const Identity& identity,
+                                                          bool found_number, const ClusterKey& key) {
   auto kit = make_remote_kit(config);
   if (auto* const refusal = std::get_if<Refusal>(&kit)) return *refusal;
   Result<Poller> poller = Poller::create();
   if (!poller) return Refusal{say("cannot start", poller.error())};
-  std::unique_ptr<Hpcd> node(new Hpcd(config, *std::move(poller), std::get<RemoteKit>(std::move(kit))));
+  std::unique_ptr<Hpcd> node(
+      new Hpcd(config, identity, *std::move(poller), std::get<RemoteKit>(std::move(kit))));
+  node->found_number_ = found_number;
   if (auto refusal = node->start(key)) return *refusal;
   return node;
 }
 
-Hpcd::Hpcd(const Config& config, Poller poller, RemoteKit kit)
+Hpcd::Hpcd(const Config& config, const Identity& identity, Poller poller, RemoteKit kit)
     : config_(config),
+      identity_(identity),
       poller_(std::move(poller)),
       members_(config.node, config.address, config.seeds),
       sessions_(poller_, *this),
@@ -102,6 +98,7 @@ std::optional<Refusal> Hpcd::start_network(const ClusterKey& key) {
   net::Config c;
   c.node = config_.node;
   c.key = key;
+  c.incarnation = identity_.life;
   auto transport = net::Transport::create(c, link_.driver(), clock_, *this);
   ::explicit_bzero(c.key.data(), c.key.size());
   if (!transport) return Refusal{say("the transport does not start", transport.error())};
@@ -118,9 +115,8 @@ std::optional<Refusal> Hpcd::start_network(const ClusterKey& key) {
     if (!address || address->port == 0)
       return Refusal{"the address of seed " + std::to_string(seed.id) + ", \"" + seed.address +
                      "\", is not like 10.0.0.2:7200"};
-    if (const Status s = transport_->add_peer(seed.id, *address); !s)
-      return Refusal{say(("seed " + std::to_string(seed.id)).c_str(), s.error())};
   }
+  start_presence(key);
   return std::nullopt;
 }
 
@@ -139,6 +135,7 @@ std::optional<Refusal> Hpcd::listen() {
 }
 
 int Hpcd::run() {
+  gossip();  // what the first word to others says of us
   tick();
   log::info("ready",
             {{"address", config_.address}, {"driver", link_.driver().name()}, {"run_dir", config_.run_dir}});
@@ -158,7 +155,7 @@ int Hpcd::run() {
     if (!worked && waiter_->idle()) sleep(transport_->poll());
   }
   log::info("ended");
-  return 0;
+  return exit_status_;
 }
 
 bool Hpcd::pass() {
@@ -182,10 +179,11 @@ void Hpcd::sleep(net::Nanos deadline) {
 void Hpcd::tick() {
   next_tick_ms_ = now_ms_ + kTickMs;
   sessions_.tick(now_ms_);
-  remotes_.tick(now_ms_, !draining_ && !stopping_);
+  remotes_.tick(now_ms_, !balance_.draining() && !stopping_);
   pass_stops_on();
   rpc_.tick(now_ms_);
-  members_.tick(now_ms_);
+  outbox_.tick(now_ms_);
+  presence_->tick(now_ms_);
   api_.tick(now_ms_);
   http_.tick(now_ms_);
   if (moves_.pending() != 0)
@@ -219,9 +217,11 @@ void Hpcd::gossip() {
   g.guests = static_cast<std::uint32_t>(remotes_.all().size());
   g.state = balance_.draining() || stopping_ ? peer::NodeState::Draining : peer::NodeState::Up;
   g.policy = static_cast<std::uint8_t>(balance_.policy());
+  const bool changed = g.state != own_.state || g.processes != own_.processes || g.guests != own_.guests;
   own_ = g;
   members_.set_self(g, now_ms_);
-  for (const Node node : members_.reachable()) outbox_.send(node, g);
+  tell_load(g, changed);
+  close_unused();
 }
 
 Room Hpcd::room() const {
@@ -273,7 +273,8 @@ bool Hpcd::shutdown_done() {
     away = away || (s->state.where != 0 && s->state.where != config_.node);
   if (away && now_ms_ < end_ms_) return false;
   if (away) log::warning("processes are left behind", {{"guests", remotes_.all().size()}});
-  for (const Node node : members_.reachable()) outbox_.send(node, peer::Bye{});
+  for (const auto& [node, life] : lives_) outbox_.send(node, peer::Bye{});
+  presence_->change([](net::discovery::Membership& m, std::uint64_t now_ms) { m.leave(now_ms); });
   transport_->flush();
   return true;
 }

@@ -6,17 +6,20 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "daemon/balance/balance.hh"
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
 #include "daemon/files.hh"
+#include "daemon/identity.hh"
 #include "daemon/link.hh"
 #include "daemon/members.hh"
 #include "daemon/moves.hh"
 #include "daemon/outbox.hh"
 #include "daemon/poller.hh"
+#include "daemon/presence.hh"
 #include "daemon/relay.hh"
 #include "daemon/remotes.hh"
 #include "daemon/request.hh"
@@ -32,7 +35,9 @@ namespace hpcvmm::daemon {
 class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents {
  public:
   /// Errors: a refusal that names what could not be had, and the remedy.
-  static std::variant<std::unique_ptr<Hpcd>, Refusal> create(const Config& config, const ClusterKey& key);
+  /// `found_number`: it was not in the configuration, so that another one may take its place.
+  static std::variant<std::unique_ptr<Hpcd>, Refusal> create(const Config& config, const Identity& identity,
+                                                             bool found_number, const ClusterKey& key);
   Hpcd(const Hpcd&) = delete;
   Hpcd& operator=(const Hpcd&) = delete;
   ~Hpcd() override;
@@ -41,7 +46,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   int run();
 
  private:
-  Hpcd(const Config& config, Poller poller, RemoteKit kit);
+  Hpcd(const Config& config, const Identity& identity, Poller poller, RemoteKit kit);
   std::optional<Refusal> start(const ClusterKey& key);
   std::optional<Refusal> start_network(const ClusterKey& key);
   std::optional<Refusal> listen();
@@ -63,11 +68,21 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_peer_up(net::NodeId node, std::uint64_t incarnation, std::uint64_t session) override;
   void on_peer_down(net::NodeId node, net::DownReason reason) override;
   void on_unknown_peer(net::NodeId node, const net::Address& from) override;
+  void on_loose(net::Part bytes, const net::Address& from) override;
   void on_released(std::uint64_t token) override;
   void on_control(const net::Message& m);
   void on_open_request(Node from, const peer::OpenRequest& m);
   void on_open_reply(Node from, const peer::OpenReply& m);
   void lose_node(Node node, const std::string& why);
+
+  // Who is there (hpcd_members.cc)
+  void start_presence(const ClusterKey& key);
+  void on_member_event(const net::discovery::Event& e);
+  void welcome_node(const net::discovery::Event& e, const char* what);
+  void hear(Node node);
+  void drop_connection(Node node, const std::string& text);
+  void close_unused();
+  void tell_load(const peer::Gossip& g, bool changed);
   void pass_stops_on();
 
   // SessionEvents
@@ -107,6 +122,8 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   [[nodiscard]] std::string metrics() const;
 
   Config config_;
+  Identity identity_;
+  bool found_number_ = false;
   net::SystemClock clock_;
   Poller poller_;
   Outbox outbox_;
@@ -123,6 +140,10 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Link link_;
   std::unique_ptr<net::Transport> transport_;
   std::optional<net::Waiter> waiter_;
+  std::unique_ptr<Presence> presence_;
+  std::unordered_map<Node, std::uint64_t> lives_;  ///< of the nodes connected to
+  std::size_t told_ = 0;
+  int exit_status_ = 0;
   UniqueFd signals_;
   Poller::Id signals_watch_ = 0;
 

@@ -19,6 +19,7 @@ net::Take Hpcd::on_message(const net::Message& m) {
 
 void Hpcd::on_control(const net::Message& m) {
   const peer::Message message = peer::parse(m.bytes);
+  if (!std::holds_alternative<peer::Gossip>(message)) outbox_.touch(m.from);
   if (const auto* bad = std::get_if<peer::Bad>(&message)) {
     log::warning("bad message of a node", {{"node", m.from}, {"why", bad->why}});
   } else if (const auto* gossip = std::get_if<peer::Gossip>(&message)) {
@@ -46,6 +47,8 @@ void Hpcd::on_control(const net::Message& m) {
   } else if (const auto* guests = std::get_if<peer::GuestsMessage>(&message)) {
     balance_.on_guests(m.from, *guests);
   } else if (std::holds_alternative<peer::Bye>(message)) {
+    presence_->change(
+        [&m](net::discovery::Membership& all, std::uint64_t now_ms) { all.said_goodbye(m.from, now_ms); });
     lose_node(m.from, "it has ended in order");
   }
 }
@@ -106,35 +109,6 @@ void Hpcd::on_writable(net::NodeId node, net::Priority priority) {
     outbox_.on_writable(node);
   else
     relay_.on_writable(node, priority);
-}
-
-void Hpcd::on_peer_up(net::NodeId node, std::uint64_t incarnation, std::uint64_t session) {
-  log::info("node is up", {{"peer", node}, {"incarnation", incarnation}, {"session", session}});
-  members_.on_up(node, now_ms_);
-  outbox_.send(node, own_);
-  balance_.on_peer_up(node);
-}
-
-void Hpcd::on_peer_down(net::NodeId node, net::DownReason reason) {
-  lose_node(node, std::string(net::down_reason_name(reason)));
-}
-
-void Hpcd::lose_node(Node node, const std::string& why) {
-  const Member* const m = members_.find(node);
-  if (m == nullptr || m->state == peer::NodeState::Down) return;
-  log::warning("node is lost", {{"peer", node}, {"why", why}});
-  members_.on_down(node, why);
-  const std::string text = "node " + std::to_string(node) + " is lost: " + why;
-  outbox_.on_peer_down(node);
-  relay_.on_peer_down(node, text);
-  remotes_.on_peer_down(node);
-  rpc_.on_peer_down(node, text);
-  balance_.on_peer_down(node);
-}
-
-void Hpcd::on_unknown_peer(net::NodeId node, const net::Address& from) {
-  log::warning("a node that is no seed wants to join; remedy: add it to `seeds` here",
-               {{"peer", node}, {"address", from.text()}});
 }
 
 void Hpcd::on_released(std::uint64_t token) { relay_.on_released(token); }

@@ -24,6 +24,7 @@ Members::Members(Node self, const std::string& address, const std::vector<Seed>&
   own.why.clear();
   members_.emplace(self, std::move(own));
   for (const Seed& seed : seeds) {
+    if (seed.id == 0) continue;
     Member m;
     m.id = seed.id;
     m.address = seed.address;
@@ -60,10 +61,21 @@ void Members::on_gossip(Node node, const peer::Gossip& g, std::uint64_t now_ms) 
   epoch_ = std::max(epoch_, g.epoch);
 }
 
-void Members::tick(std::uint64_t now_ms) {
-  for (auto& [id, m] : members_)
-    if (id != self_ && m.state == NodeState::Up && now_ms - m.heard_ms > kSuspectMs)
-      m.state = NodeState::Suspect;
+void Members::add(Node node, const std::string& address) {
+  if (node == self_) return;
+  Member& m = members_[node];
+  m.id = node;
+  m.address = address;
+}
+
+void Members::on_suspect(Node node, bool suspect) {
+  const auto found = members_.find(node);
+  if (found == members_.end() || node == self_ || found->second.state == NodeState::Down) return;
+  Member& m = found->second;
+  if (suspect)
+    m.state = NodeState::Suspect;
+  else if (m.state == NodeState::Suspect)
+    m.state = m.info.state == NodeState::Draining ? NodeState::Draining : NodeState::Up;
 }
 
 void Members::set_self(const peer::Gossip& g, std::uint64_t now_ms) {

@@ -25,22 +25,22 @@ const char* state_name(peer::NodeState s);
 /// Threads: one.  Times are milliseconds of any one clock.
 class Members {
  public:
-  /// A node that is silent for this long while its connection is up is suspect: gossip comes each second.
-  static constexpr std::uint64_t kSuspectMs = 3000;
-
   Members(Node self, const std::string& address, const std::vector<Seed>& seeds);
 
+  /// Known from now on, if it was not; with that address.
+  void add(Node node, const std::string& address);
   void on_up(Node node, std::uint64_t now_ms);
   void on_down(Node node, const std::string& why);
   void on_gossip(Node node, const peer::Gossip& g, std::uint64_t now_ms);
-  void tick(std::uint64_t now_ms);
+  /// It does not answer, or does again.
+  void on_suspect(Node node, bool suspect);
   /// What this node says of itself; the epoch is filled in here.
   void set_self(const peer::Gossip& g, std::uint64_t now_ms);
 
   [[nodiscard]] Node self() const { return self_; }
   [[nodiscard]] const Member* find(Node node) const;
   [[nodiscard]] const std::map<Node, Member>& all() const { return members_; }
-  /// Connected nodes but ourselves.
+  /// Nodes but ourselves that are there, connected or not.
   [[nodiscard]] std::vector<Node> reachable() const;
   /// Grows with every join and leave that this node sees, and is never behind what others have said.
   [[nodiscard]] std::uint64_t epoch() const { return epoch_; }

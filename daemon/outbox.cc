@@ -11,11 +11,16 @@ constexpr std::size_t kMaxQueued = 64U << 20;
 
 bool Outbox::send_bytes(wire::local::Node to, std::span<const std::byte> message) {
   if (transport_ == nullptr) return false;
+  touch(to);
   Queue& q = queues_[to];
   if (q.messages.empty()) {
     const Status sent = transport_->send(to, peer::kChannel, net::Priority::Control, message);
     if (sent) return true;
-    if (sent.error().code != EAGAIN) return false;
+    if (sent.error().code == ENOTCONN) {
+      if (!transport_->connect(to)) return false;
+    } else if (sent.error().code != EAGAIN) {
+      return false;
+    }
   }
   if (q.bytes + message.size() > kMaxQueued) return false;
   q.bytes += message.size();
@@ -43,12 +48,22 @@ void Outbox::on_writable(wire::local::Node node) {
   Queue& q = found->second;
   while (!q.messages.empty()) {
     const Status sent = transport_->send(node, peer::kChannel, net::Priority::Control, q.messages.front());
-    if (!sent && sent.error().code == EAGAIN) return;
+    if (!sent && (sent.error().code == EAGAIN || sent.error().code == ENOTCONN)) return;
     q.bytes -= q.messages.front().size();
     q.messages.pop_front();
   }
 }
 
-void Outbox::on_peer_down(wire::local::Node node) { queues_.erase(node); }
+void Outbox::on_peer_down(wire::local::Node node) {
+  queues_.erase(node);
+  used_ms_.erase(node);
+}
+
+std::vector<wire::local::Node> Outbox::unused(std::uint64_t ms) const {
+  std::vector<wire::local::Node> out;
+  for (const auto& [node, used] : used_ms_)
+    if (now_ms_ - used >= ms) out.push_back(node);
+  return out;
+}
 
 }  // namespace hpcvmm::daemon

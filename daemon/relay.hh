@@ -125,6 +125,11 @@ class Relay {
   void on_writable(Node node, net::Priority priority);
   void on_released(std::uint64_t token);
 
+  /// Whether any circuit goes to that node.
+  [[nodiscard]] bool busy_with(Node node) const {
+    const auto found = interest_.find(node);
+    return found != interest_.end() && found->second != 0;
+  }
   [[nodiscard]] const std::unordered_map<CircuitId, Circuit>& circuits() const { return circuits_; }
   [[nodiscard]] const RelayCounters& counters() const { return counters_; }
   [[nodiscard]] std::size_t ports() const { return ports_.size(); }

@@ -82,4 +82,10 @@ void Rpc::tick(std::uint64_t now_ms) {
     lose(id, "node " + std::to_string(asked_.at(id).to) + " did not answer in time");
 }
 
+bool Rpc::waits_for(Node node) const {
+  for (const auto& [id, asked] : asked_)
+    if (asked.to == node) return true;
+  return false;
+}
+
 }  // namespace hpcvmm::daemon

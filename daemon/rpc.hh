@@ -34,6 +34,8 @@ class Rpc {
   void on_peer_down(wire::local::Node node, const std::string& why);
   void tick(std::uint64_t now_ms);
   [[nodiscard]] std::size_t pending() const { return asked_.size(); }
+  /// Whether an answer of that node is still to come.
+  [[nodiscard]] bool waits_for(wire::local::Node node) const;
 
  private:
   struct Asked {

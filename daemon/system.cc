@@ -1,6 +1,7 @@
 #include "daemon/system.hh"
 
 #include <linux/capability.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cerrno>
 #include <cstring>
 
 #include "hpcvmm/base/unique_fd.hh"
@@ -63,6 +65,14 @@ void notify_service_manager(const char* state) {
   const UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&at),
            static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length));
+}
+
+bool make_folders(const std::string& path) {
+  for (std::size_t at = 1; at != std::string::npos;) {
+    at = path.find('/', at + 1);
+    if (::mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) return false;
+  }
+  return true;
 }
 
 }  // namespace hpcvmm::daemon

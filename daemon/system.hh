@@ -1,9 +1,14 @@
 // How hpcd gets along with the system: rights, limits, the service manager.
 #pragma once
 
+#include <string>
+
 #include "hpcvmm/base/result.hh"
 
 namespace hpcvmm::daemon {
+
+/// Makes a folder and those above it.  False: errno says why.
+bool make_folders(const std::string& path);
 
 /// Gives up every capability but those that starting and ending remotes needs (CAP_SETUID, CAP_SETGID,
 /// CAP_KILL), for good, and makes memory unreadable for others (it holds the cluster key).  Not root: nothing

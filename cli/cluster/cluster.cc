@@ -5,7 +5,10 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
+#include "cli/cluster/map.hh"
 #include "cli/cluster/show.hh"
 #include "cli/cluster/up.hh"
 
@@ -15,7 +18,8 @@ namespace {
 
 struct Arguments {
   CLI::App *up = nullptr, *down = nullptr, *nodes = nullptr, *ps = nullptr, *migrate = nullptr,
-           *ctl = nullptr, *drain = nullptr, *resume = nullptr, *why = nullptr;
+           *ctl = nullptr, *drain = nullptr, *resume = nullptr, *why = nullptr, *showmap = nullptr,
+           *setpe = nullptr;
   std::string cluster, cpus, memory;
   UpRequest up_request;
   AskRequest ask;
@@ -24,6 +28,7 @@ struct Arguments {
   DrainRequest drain_request;
   WhyRequest why_request;
   bool at_once = false;
+  SetpeRequest pe;
   bool verbose = false;
 };
 
@@ -69,6 +74,10 @@ void add_verbs(CLI::App& app, Arguments& a) {
       ->capture_default_str();
   a.up->add_option("--remote", a.up_request.remote, "the executable that runs foreign processes")
       ->group("");  // tests
+  a.up->add_flag(
+      "--discover", a.up_request.discover,
+      "the nodes get no list of each other: they find each other, and their numbers, by multicast");
+  a.up->add_flag("--ipv6", a.up_request.ipv6, "nodes reach each other by IPv6; kernel UDP");
   a.up->add_flag("--json", a.up_request.json, "print the nodes as JSON");
   a.up->footer(
       "Each node is a network namespace (hpcvmm-1...) with an hpcd in it; its files are in "
@@ -130,6 +139,27 @@ int run_balance(Arguments& a) {
   return a.ctl->parsed() ? ctl(a.ctl_request) : drain(a.drain_request);
 }
 
+void add_map_verbs(CLI::App& app, Arguments& a) {
+  a.showmap = app.add_subcommand("showmap", "the nodes of the cluster as a map: number, address, how many");
+  add_cluster(a.showmap, a.cluster);
+  add_ask(a.showmap, a.ask);
+  CLI::App* const v = a.setpe =
+      app.add_subcommand("setpe", "check, install or read a map file; leave the cluster");
+  add_cluster(v, a.cluster);
+  v->add_option("--node", a.ask.node, "the node whose hpcd is asked")->capture_default_str();
+  v->add_flag("-w", a.pe.write, "install the map of -f as /etc/hpc.map; this machine must be in it");
+  v->add_flag("-W", a.pe.write_any, "the same, also where this machine is not in it");
+  v->add_flag("-r", a.pe.read, "print the map in use: of the running cluster, else of the file");
+  v->add_flag("--off", a.pe.off, "leave the cluster: hpcd brings processes home and ends.  Also -off");
+  v->add_flag("-c", a.pe.check, "with -w: only check");
+  v->add_option("-f", a.pe.file, "the map file; - reads from stdin")->capture_default_str();
+  v->add_option("-p", a.pe.own, "this node's number, which is otherwise found by its addresses");
+  v->add_option("-n", a.pe.inet, "this node's address in the map");
+  v->add_option("-g", a.pe.gateways, "accepted as openMosix had it: routes are the kernel's business here")
+      ->check(CLI::Range(0, 2));
+  v->footer("Exit status: 0 done or right, 1 not; messages name the line of the map.");
+}
+
 int run(Arguments& a) {
   if (!a.cluster.empty() && !good_cluster_name(a.cluster))
     return usage("--cluster " + a.cluster + ": a name is 1 to 8 small letters and digits, a letter first");
@@ -137,6 +167,11 @@ int run(Arguments& a) {
   if (a.ctl->parsed() || a.drain->parsed() || a.resume->parsed() || a.why->parsed()) return run_balance(a);
   if (a.down->parsed()) return down(Names{a.cluster});
   if (a.nodes->parsed()) return show_nodes(a.ask);
+  if (a.showmap->parsed()) return show_map(a.ask);
+  if (a.setpe->parsed()) {
+    a.pe.ask = a.ask;
+    return setpe(a.pe);
+  }
   if (a.ps->parsed()) return show_processes(a.ask, a.verbose);
   if (a.migrate->parsed()) {
     a.move.ask = a.ask;
@@ -153,15 +188,22 @@ int run(Arguments& a) {
 
 int cluster_main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "";
-  static constexpr std::array kVerbs{"up", "down", "nodes", "ps", "migrate", "ctl", "drain", "resume", "why"};
+  static constexpr std::array kVerbs{"up",    "down",   "nodes", "ps",      "migrate", "ctl",
+                                     "drain", "resume", "why",   "showmap", "setpe"};
   if (std::find(kVerbs.begin(), kVerbs.end(), verb) == kVerbs.end()) return -1;
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
   Arguments a;
   add_verbs(app, a);
   add_balance_verbs(app, a);
+  add_map_verbs(app, a);
   try {
-    app.parse(argc, argv);
+    // openMosix wrote -off with one dash.
+    std::vector<std::string> words(argv + 1, argv + argc);
+    for (std::string& word : words)
+      if (verb == "setpe" && word == "-off") word = "--off";
+    std::reverse(words.begin(), words.end());
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& e) {
     const int rc = app.exit(e);
     return rc == 0 ? 0 : 125;

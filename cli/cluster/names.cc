@@ -9,6 +9,14 @@
 
 namespace hpcvmm::cli {
 
+std::string Names::hex(unsigned number) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  std::string out;
+  do out.insert(out.begin(), kDigits[number % 16]);
+  while ((number /= 16) != 0);
+  return out;
+}
+
 std::vector<unsigned> Names::nodes() const {
   std::vector<unsigned> out;
   DIR* const dir = ::opendir(run().c_str());

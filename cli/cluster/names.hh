@@ -24,6 +24,9 @@ struct Names {
   /// "--cluster NAME" for messages, with a blank before it.
   [[nodiscard]] std::string option() const { return name.empty() ? "" : " --cluster " + name; }
   static std::string address(unsigned node) { return "10.77.0." + std::to_string(node); }
+  /// The same in the other family; a node of `up` has both.
+  static std::string address6(unsigned node) { return "fd77::" + hex(node); }
+  static std::string hex(unsigned number);
   /// Nodes that up has made a folder for, ascending; with or without a running hpcd.
   [[nodiscard]] std::vector<unsigned> nodes() const;
 };

@@ -157,8 +157,9 @@ std::string make_network(const Names& names, unsigned nodes) {
   if (std::string why = run_command({"ip", "-batch", "-"}, all); !why.empty()) return why;
   if (std::string why = run_command({"ip", "-n", sw, "-batch", "-"}, bridge); !why.empty()) return why;
   for (unsigned n = 1; n <= nodes; ++n) {
-    const std::string own =
-        "link set lo up\naddress add " + Names::address(n) + "/24 dev eth0\nlink set eth0 up\n";
+    const std::string own = "link set lo up\naddress add " + Names::address(n) +
+                            "/24 dev eth0\naddress add " + Names::address6(n) +
+                            "/64 dev eth0 nodad\nlink set eth0 up\n";
     if (std::string why = run_command({"ip", "-n", names.space(n), "-batch", "-"}, own); !why.empty())
       return why;
   }

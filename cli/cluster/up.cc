@@ -168,6 +168,11 @@ std::string quoted(const std::string& text) {
   return nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
+std::string address_of(const UpRequest& r, unsigned node) {
+  const std::string port = ":" + std::to_string(kPort);
+  return r.ipv6 ? "[" + Names::address6(node) + "]" + port : Names::address(node) + port;
+}
+
 std::string devargs(const UpRequest& r, unsigned node) {
   if (r.wire == "veth") return "net_af_packet0,iface=eth0";
   std::string out;
@@ -231,7 +236,10 @@ std::string read_memory(const std::string& list, unsigned nodes, std::vector<Nod
 std::string node_config(const UpRequest& r, unsigned node) {
   std::ostringstream out;
   out << "# Written by hpc-vmm up; gone with hpc-vmm down.\n";
-  out << "node = " << node << "\naddress = \"" << Names::address(node) << ":" << kPort << "\"\n";
+  // With discovery a node finds its number, too: the low 16 bits of its address are the one meant.
+  if (!r.discover) out << "node = " << node << "\n";
+  out << "address = \"" << address_of(r, node) << "\"\n";
+  out << "discover = " << (r.discover ? "true" : "false") << "\n";
   out << "key = " << quoted(r.names.run() + "/cluster.key") << "\n";
   out << "driver = \"" << r.driver << "\"\n";
   if (r.driver == "dpdk") out << "devargs = " << quoted(devargs(r, node)) << "\n";
@@ -246,9 +254,8 @@ std::string node_config(const UpRequest& r, unsigned node) {
   if (!r.limits.empty() && r.limits[node - 1].cpus > 0) out << "cpus = " << r.limits[node - 1].cpus << "\n";
   if (!r.limits.empty() && r.limits[node - 1].memory != 0)
     out << "memory = " << r.limits[node - 1].memory << "\n";
-  for (unsigned n = 1; n <= r.nodes; ++n)
-    if (n != node)
-      out << "[[seeds]]\nid = " << n << "\naddress = \"" << Names::address(n) << ":" << kPort << "\"\n";
+  for (unsigned n = 1; n <= r.nodes && !r.discover; ++n)
+    if (n != node) out << "[[seeds]]\nid = " << n << "\naddress = \"" << address_of(r, n) << "\"\n";
   return out.str();
 }
 
@@ -258,6 +265,7 @@ int up(UpRequest r) {
     return fail("a cluster is up already on this machine; remedy: hpc-vmm down" + r.names.option());
   Progress progress;
   if (!r.names.nodes().empty() || network_exists(r.names)) remove_all(r.names, progress);  // left by a crash
+  if (r.ipv6) r.driver = "udp";  // the DPDK driver speaks IPv4
   std::string why = try_up(r, progress);
   if (!why.empty() && r.driver == "dpdk") {
     progress.end();

@@ -16,6 +16,8 @@ struct UpRequest {
   std::string driver = "dpdk";
   std::string wire = "memif";      ///< of DPDK: memif or veth
   std::vector<NodeLimits> limits;  ///< one each, or none
+  bool discover = false;           ///< no seeds and no numbers: the nodes find each other by multicast
+  bool ipv6 = false;               ///< addresses of the nodes; udp only
   std::string faults;
   std::string policy = "mosix";  ///< of the balancer
   std::string remote;            ///< executable of remotes, for tests

@@ -13,6 +13,7 @@
 #include "balancer/sim/svg.hh"
 #include "balancer/sim/tpds2000.hh"
 #include "cli/sim/replay.hh"
+#include "net/discovery/cluster_sim.hh"
 
 namespace hpcvmm::cli {
 
@@ -27,6 +28,13 @@ struct TpdsArguments {
   unsigned threads = 0;
   bool json = false;
   sim::TpdsModel model;
+};
+
+struct MembershipArguments {
+  std::vector<std::uint32_t> nodes{10, 50, 200};
+  std::string svg;
+  bool json = false;
+  net::discovery::ClusterSimOptions options;
 };
 
 struct ScaleArguments {
@@ -158,6 +166,83 @@ int scale(ScaleArguments& a) {
   return 0;
 }
 
+Json to_json(const net::discovery::ClusterSimResult& r) {
+  return {{"nodes", r.nodes},
+          {"all_know_all_s", r.all_know_all_s},
+          {"join_known_s", r.join_known_s},
+          {"join_knows_s", r.join_knows_s},
+          {"crash_noticed_s", r.crash_noticed_s},
+          {"crash_known_s", r.crash_known_s},
+          {"partition_heals_s", r.partition_heals_s},
+          {"idle_bytes_per_node_s", r.idle_bytes_ps},
+          {"idle_packets_per_node_s", r.idle_packets_ps},
+          {"busy_bytes_per_node_s", r.busy_bytes_ps},
+          {"longest_packet", r.longest_packet},
+          {"false_deaths", r.false_deaths}};
+}
+
+bool write_membership_svg(const std::string& path,
+                          const std::vector<net::discovery::ClusterSimResult>& results) {
+  sim::Chart times{"Membership against cluster size",
+                   "nodes",
+                   "seconds; 100 bytes/s per node",
+                   {{"all know all, cold start", {}},
+                    {"all know a newcomer", {}},
+                    {"all know a crash", {}},
+                    {"idle traffic per node", {}}}};
+  for (const auto& r : results) {
+    const double n = r.nodes;
+    times.series[0].points.emplace_back(n, r.all_know_all_s);
+    times.series[1].points.emplace_back(n, r.join_known_s);
+    times.series[2].points.emplace_back(n, r.crash_known_s);
+    times.series[3].points.emplace_back(n, r.idle_bytes_ps / 100);
+  }
+  std::ofstream file(path);
+  file << sim::svg(times);
+  return file.flush().good();
+}
+
+int membership(MembershipArguments& a) {
+  std::vector<net::discovery::ClusterSimResult> results;
+  if (!a.json)
+    std::printf("%7s %9s %9s %9s %9s %9s %9s %9s %9s %6s\n", "NODES", "ALL-KNOW", "NEW-KNOWN", "NEW-KNOWS",
+                "NOTICED", "CRASH", "HEALED", "IDLE-B/S", "BUSY-B/S", "WRONG");
+  for (const std::uint32_t n : a.nodes) {
+    a.options.nodes = n;
+    results.push_back(net::discovery::simulate_cluster(a.options));
+    const auto& r = results.back();
+    if (a.json) continue;
+    std::printf("%7u %9.2f %9.2f %9.2f %9.2f %9.2f %9.2f %9.0f %9.0f %6u\n", r.nodes, r.all_know_all_s,
+                r.join_known_s, r.join_knows_s, r.crash_noticed_s, r.crash_known_s, r.partition_heals_s,
+                r.idle_bytes_ps, r.busy_bytes_ps, r.false_deaths);
+    std::fflush(stdout);
+  }
+  if (a.json) {
+    Json out = Json::array();
+    for (const auto& r : results) out.push_back(to_json(r));
+    std::printf("%s\n", out.dump(2).c_str());
+  }
+  if (!a.svg.empty() && !write_membership_svg(a.svg, results))
+    return fail("--svg " + a.svg + ": " + std::strerror(errno));
+  return 0;
+}
+
+CLI::App* add_membership(CLI::App& sim_verb, MembershipArguments& a) {
+  CLI::App* const verb = sim_verb.add_subcommand(
+      "membership", "how nodes find and watch each other, in a simulated network: seconds and traffic");
+  verb->add_option("--nodes", a.nodes, "cluster sizes, such as 10,100,1000")
+      ->delimiter(',')
+      ->check(CLI::Range(2U, 10000U))
+      ->capture_default_str();
+  verb->add_option("--loss", a.options.loss, "share of the packets that are lost")
+      ->check(CLI::Range(0.0, 0.9))
+      ->capture_default_str();
+  verb->add_option("--seed", a.options.seed, "of the random numbers")->capture_default_str();
+  verb->add_option("--svg", a.svg, "plot the times and the traffic against cluster size into this file");
+  verb->add_flag("--json", a.json, "as JSON");
+  return verb;
+}
+
 CLI::App* add_tpds(CLI::App& sim_verb, TpdsArguments& a) {
   CLI::App* const verb =
       sim_verb.add_subcommand("tpds2000", "the model of Amir et al., IEEE TPDS 11(7), 2000");
@@ -254,6 +339,7 @@ int sim_main(int argc, char** argv) {
   verb->require_subcommand(1);
   TpdsArguments tpds_arguments;
   ScaleArguments scale_arguments;
+  MembershipArguments membership_arguments;
   const CLI::App* const tpds_verb = add_tpds(*verb, tpds_arguments);
   add_scale(*verb, scale_arguments);
   std::string recorded;
@@ -263,6 +349,7 @@ int sim_main(int argc, char** argv) {
   replay_verb->add_option("file", recorded, "the recorded decisions")->required();
   replay_verb->add_flag("--json", replay_json, "as JSON");
   replay_verb->footer("Exit status: 0 only if every round is decided as it was then.");
+  const CLI::App* const membership_verb = add_membership(*verb, membership_arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -270,6 +357,7 @@ int sim_main(int argc, char** argv) {
     return rc == 0 ? 0 : 125;
   }
   if (replay_verb->parsed()) return replay(recorded, replay_json);
+  if (membership_verb->parsed()) return membership(membership_arguments);
   return tpds_verb->parsed() ? tpds(tpds_arguments) : scale(scale_arguments);
 }
 

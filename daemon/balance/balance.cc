@@ -332,6 +332,13 @@ void Balance::on_load(Node from, const peer::LoadMessage& m) {
   if (m.head.answer != 0 && (settings_.orders & balancer::kQuiet) == 0) send_load(from, false);
 }
 
+void Balance::on_joined(Node node) {
+  constexpr std::size_t kSmall = 32;
+  learn_members();
+  if (parts_.members.all().size() <= kSmall && (settings_.orders & balancer::kQuiet) == 0)
+    send_load(node, true);
+}
+
 void Balance::on_peer_up(Node node) {
   learn_members();
   // Whoever has just come learns at once whom it may send work to, and we of it.

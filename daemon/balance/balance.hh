@@ -105,6 +105,10 @@ class Balance {
   void on_load(Node from, const peer::LoadMessage& m);
   void on_guest(Node from, const peer::Guest& m);
   void on_guests(Node from, const peer::GuestsMessage& m);
+  /// A node is there; in a small cluster both learn at once whom they may send work to, in a large one by and
+  /// by.
+  void on_joined(Node node);
+  /// It is connected to.
   void on_peer_up(Node node);
   void on_peer_down(Node node);
   /// Whether the node takes a process that another sends.  Empty: yes; else why not, for the answer; the

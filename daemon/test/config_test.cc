@@ -50,6 +50,10 @@ TEST(Config, AllKeys) {
 TEST(Config, Defaults) {
   const Config c = good(kGood);
   EXPECT_EQ(c.run_dir, "/run/hpc-vmm/2");
+  EXPECT_TRUE(c.discover);
+  const Config found = good("address = \"10.0.0.2:7200\"\nkey = \"/k\"\n");
+  EXPECT_EQ(found.node, 0U) << "discovery finds one";
+  EXPECT_EQ(found.run_dir, "");
   EXPECT_EQ(c.driver, "udp");
   EXPECT_EQ(c.remote_user, "nobody");
   EXPECT_EQ(good(std::string(kGood) + "cpus = 3\nmemory = 1048576\n").memory, 1U << 20);
@@ -65,8 +69,10 @@ TEST(Config, RefusalsNameLineAndKey) {
   EXPECT_THAT(refused(std::string(kGood) + "cpus = -1\n"), HasSubstr("`cpus` must be"));
   EXPECT_THAT(refused(std::string(kGood) + "log_json = 1\n"), HasSubstr("`log_json` must be true or false"));
   EXPECT_THAT(refused(std::string(kGood) + "shutdown_seconds = 99999\n"), HasSubstr("0 to 3600"));
-  EXPECT_THAT(refused("address = \"a:1\"\nkey = \"/k\"\n"),
+  EXPECT_THAT(refused("address = \"a:1\"\nkey = \"/k\"\ndiscover = false\n"),
               HasSubstr("`node`, this node's number, is missing"));
+  EXPECT_THAT(refused(std::string(kGood) + "interfaces = [1]\n"),
+              HasSubstr("each of `interfaces` must be a string"));
   EXPECT_THAT(refused("node = 1\nkey = \"/k\"\n"), HasSubstr("`address`"));
   EXPECT_THAT(refused("node = 1\naddress = \"a:1\"\n"), HasSubstr("head -c 32"));
   EXPECT_THAT(refused("node = = 1\n"), HasSubstr("f.toml:1:"));
@@ -76,8 +82,8 @@ TEST(Config, WrongSeeds) {
   const std::string base = kGood;
   EXPECT_THAT(refused(base + "seeds = 3\n"), HasSubstr("array of tables"));
   EXPECT_THAT(refused(base + "seeds = [1]\n"), HasSubstr("each of `seeds` must be a table"));
-  EXPECT_THAT(refused(base + "[[seeds]]\naddress = \"x\"\n"), HasSubstr("no `id`"));
   EXPECT_THAT(refused(base + "[[seeds]]\nid = 1\n"), HasSubstr("no `address`"));
+  EXPECT_EQ(good(base + "[[seeds]]\naddress = \"10.0.0.9:7200\"\n").seeds.at(0).id, 0U);
   EXPECT_THAT(refused(base + "[[seeds]]\nid = 1\naddress = \"x\"\nport = 3\n"),
               HasSubstr("f.toml:7: unknown key `port`"));
   EXPECT_THAT(refused(base + "[[seeds]]\nid = 1\naddress = \"x\"\n[[seeds]]\nid = 1\naddress = \"y\"\n"),

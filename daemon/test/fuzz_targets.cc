@@ -1,5 +1,6 @@
 // Threat model: any bytes from a local process (local_message, api_request), from a node whose program is
-// another one (peer_message); a configuration that a person has mistyped (hpcd_config).
+// another one (peer_message), or lies (discovery_packet); a configuration or a map that a person has mistyped
+// (hpcd_config, map_file).
 #include "daemon/test/fuzz_targets.hh"
 
 #include <cstdio>
@@ -11,6 +12,8 @@
 #include "daemon/local_codec.hh"
 #include "daemon/peer_message.hh"
 #include "daemon/request.hh"
+#include "net/discovery/map_file.hh"
+#include "net/discovery/membership.hh"
 
 namespace hpcvmm::fuzz {
 
@@ -98,10 +101,47 @@ void api_request(const std::uint8_t* data, std::size_t bytes) {
   }
 }
 
+void discovery_packet(const std::uint8_t* data, std::size_t bytes) {
+  using namespace net::discovery;  // NOLINT(google-build-using-namespace): one function
+  const auto p = parse(std::as_bytes(std::span(data, bytes)));
+  if (!p) return;
+  promise(p->self.node >= 1 && p->self.node <= net::discovery::kMaxNode && p->records.size() <= kMaxRecords,
+          "a packet is in its bounds");
+  const auto again = encode(*p);
+  promise(again.size() == bytes && (bytes == 0 || std::memcmp(again.data(), data, bytes) == 0),
+          "bytes and back is the same");
+  // Whatever is said, the state machine lives on, answers little and still counts right.
+  Record self;
+  self.node = 1;
+  self.machine = self.life = 5;
+  self.address.port = 1;
+  Membership m(self, {}, 1);
+  m.tick(0);
+  m.take_outgoing();
+  for (std::uint64_t now = 1; now < 4; ++now) m.on_packet(*p, p->self.address, now);
+  promise(m.take_outgoing().size() <= 16, "a packet makes few packets");
+  for (std::uint64_t now = 100; now < 20'000; now += 500) m.tick(now);
+  std::uint32_t present = 1;
+  for (const net::discovery::Member& one : m.members()) present += one.present() ? 1 : 0;
+  promise(present == m.count(), "members are counted right");
+}
+
+void map_file(const std::uint8_t* data, std::size_t bytes) {
+  using namespace net::discovery;  // NOLINT(google-build-using-namespace): one function
+  const std::string_view text(reinterpret_cast<const char*>(data), bytes);
+  const auto r =
+      parse_map(text, 7200, [](const std::string& host) { return find_host("10.9.9.9 host\n", host); });
+  if (const auto* const e = std::get_if<MapError>(&r)) return promise(!e->text.empty(), "a refusal says why");
+  const auto& entries = std::get<0>(r);
+  for (const MapEntry& e : entries)
+    promise(e.node >= 1 && e.node <= net::discovery::kMaxNode && !e.addresses.empty(), "an entry is whole");
+}
+
 void hpcd_config(const std::uint8_t* data, std::size_t bytes) {
   const auto r = parse_config(std::string_view(reinterpret_cast<const char*>(data), bytes), "f");
   if (const auto* const c = std::get_if<Config>(&r))
-    promise(c->node >= 1 && c->node <= kMaxNode && !c->address.empty() && !c->key_file.empty(),
+    promise((c->node >= 1 || c->discover || !c->map.empty()) && c->node <= kMaxNode && !c->address.empty() &&
+                !c->key_file.empty(),
             "a configuration is whole");
   else
     promise(!std::get<Refusal>(r).text.empty(), "a refusal says why");

@@ -10,6 +10,8 @@ namespace hpcvmm::fuzz {
 void local_message(const std::uint8_t* data, std::size_t bytes);
 void peer_message(const std::uint8_t* data, std::size_t bytes);
 void api_request(const std::uint8_t* data, std::size_t bytes);
+void discovery_packet(const std::uint8_t* data, std::size_t bytes);
+void map_file(const std::uint8_t* data, std::size_t bytes);
 void hpcd_config(const std::uint8_t* data, std::size_t bytes);
 
 }  // namespace hpcvmm::fuzz

@@ -11,6 +11,7 @@
 #include "daemon/peer_message.hh"
 #include "daemon/test/fuzz_targets.hh"
 #include "hpcvmm/wire/local.hh"
+#include "net/discovery/packet.hh"
 
 namespace hpcvmm::fuzz {
 namespace {
@@ -99,6 +100,32 @@ TEST(Fuzz, ApiRequest) {
   run(api_request,
       {text(R"({"op":"migrate","pid":4711,"to":3,"mode":"precopy"})"), text(R"({"op":"ps","local":true})"),
        text(R"({"op":"faults","spec":"loss=1%"})")},
+      20'000);
+}
+
+TEST(Fuzz, DiscoveryPacket) {
+  using namespace net::discovery;  // NOLINT(google-build-using-namespace): one function
+  std::vector<Bytes> seeds;
+  for (unsigned type = 1; type <= static_cast<unsigned>(kLastType); ++type) {
+    Packet p;
+    p.type = static_cast<Type>(type);
+    p.self.node = type % 3 + 1;
+    p.self.address.port = 7200;
+    p.self.life = 4 + type % 3;
+    p.sequence = type;
+    p.records.assign(type % 4, p.self);
+    if (p.type == Type::Sync) p.buckets.resize(kBuckets);
+    const auto encoded = encode(p);
+    Bytes b(encoded.size());
+    std::memcpy(b.data(), encoded.data(), b.size());
+    seeds.push_back(b);
+  }
+  run(discovery_packet, seeds, 20'000);
+}
+
+TEST(Fuzz, MapFile) {
+  run(map_file,
+      {text("1 10.0.0.1 30\n31 host 1\n31 10.1.1.1 ALIAS\n# end\n"), text("9 fd00::1 3\n9 10.0.0.1 0\n")},
       20'000);
 }
 

@@ -43,7 +43,7 @@ TEST(Members, States) {
   EXPECT_THAT(m.cannot_take(2), HasSubstr("is down: not seen yet"));
   m.on_up(2, 1000);
   EXPECT_EQ(m.cannot_take(2), "");
-  m.tick(1000 + Members::kSuspectMs + 1);
+  m.on_suspect(2, true);
   EXPECT_EQ(m.find(2)->state, peer::NodeState::Suspect);
   EXPECT_NE(m.cannot_take(2), "");
   peer::Gossip g;

@@ -32,11 +32,12 @@ Peer* Transport::Impl::find(NodeId node) const {
   return it == peers_.end() ? nullptr : it->second.get();
 }
 
-Status Transport::Impl::add_peer(NodeId node, const Address& address) {
+Status Transport::Impl::add_peer(NodeId node, const Address& address, Reach reach) {
   if (node == 0) return Error::of(EINVAL, "Transport::add_peer: 0 is no node");
   if (node == core_.config.node) return Error::of(EINVAL, "Transport::add_peer: a node is not its own peer");
   if (Peer* const known = find(node)) {
     known->address = address;
+    known->on_demand = reach == Reach::OnDemand;
     if (known->session) known->session->set_address(address);
     known->next_try = std::min(known->next_try, core_.clock.now());
     touch(*known);
@@ -45,6 +46,7 @@ Status Transport::Impl::add_peer(NodeId node, const Address& address) {
   auto peer = std::make_unique<Peer>();
   peer->node = node;
   peer->address = address;
+  peer->on_demand = reach == Reach::OnDemand;
   peer->handshake_credit = 20;
   peer->next_try = peer->credit_time = core_.clock.now();
   // The lower number goes first, so that the two seldom meet half-way.
@@ -52,6 +54,36 @@ Status Transport::Impl::add_peer(NodeId node, const Address& address) {
   touch(*peer);
   peers_.emplace(node, std::move(peer));
   return Unit{};
+}
+
+Status Transport::Impl::connect(NodeId node, bool wanted) {
+  Peer* const peer = find(node);
+  if (peer == nullptr) return Error::of(ENOENT, "Transport::connect: no such peer");
+  if (wanted && !peer->wanted && !peer->session) {
+    peer->backoff = 0;
+    peer->next_try = core_.clock.now();
+  }
+  peer->wanted = wanted;
+  peer->closing = !wanted && peer->on_demand && peer->session != nullptr;
+  if (!peer->to_be_reached()) forget_attempt(*peer);
+  touch(*peer);
+  return Unit{};
+}
+
+Status Transport::Impl::send_loose(const Address& to, Part bytes) {
+  if (bytes.size() + kLooseHeaderBytes > core_.config.tuning.base_payload)
+    return Error::of(EMSGSIZE, "Transport::send_loose: too long for every path");
+  TxPacket tx;
+  if (!core_.take_packet(tx)) return Error::of(EAGAIN, "Transport::send_loose: the driver has no buffer");
+  std::fill_n(tx.data, kLooseHeaderBytes, std::byte{0});
+  put_kind(tx.data, Kind::Loose);
+  std::copy(bytes.begin(), bytes.end(), tx.data + kLooseHeaderBytes);
+  tx.bytes = static_cast<std::uint32_t>(bytes.size()) + kLooseHeaderBytes;
+  ++core_.stats.tx_packets;
+  core_.worked = true;
+  if (core_.driver.send(to, {&tx, 1}) != 0) return Unit{};
+  core_.driver.free({&tx, 1});
+  return Error::of(EAGAIN, "Transport::send_loose: the driver is busy");
 }
 
 Status Transport::Impl::remove_peer(NodeId node) {
@@ -170,7 +202,10 @@ bool Transport::Impl::serve(Peer& peer, Nanos now) {
     if (!session.dead()) session.on_time(now);
     if (!session.dead()) session.tell_writable();
     if (session.dead()) return false;
-    if (session.left()) {
+    if (peer.closing) {
+      session.send_bye(now);
+      end_session(peer, DownReason::Closed, now);
+    } else if (session.left()) {
       end_session(peer, DownReason::Left, now);
     } else if (session.silent(now)) {
       end_session(peer, DownReason::Silent, now);
@@ -178,8 +213,9 @@ bool Transport::Impl::serve(Peer& peer, Nanos now) {
     if (peer.removed) return false;
   }
   if (!peer.session) {
-    try_to_reach(peer, now);
-    heap_.set(peer, peer.next_try);
+    if (peer.to_be_reached()) try_to_reach(peer, now);
+    // Who is not to be reached waits for nothing but its half-open sessions to expire.
+    heap_.set(peer, peer.to_be_reached() ? peer.next_try : peer.half.empty() ? kNever : now + kSecond);
     return false;
   }
   const bool more = peer.session->transmit(now);
@@ -203,6 +239,7 @@ void Transport::Impl::take(RxPacket& packet, Nanos now) {
   const auto kind = get_kind(bytes);
   if (!kind) return core_.drop(Drop::Version);
   if (*kind == Kind::Data) return take_data(bytes, now);
+  if (*kind == Kind::Loose) return core_.handler.on_loose(bytes.subspan(kLooseHeaderBytes), packet.from);
   if (bytes.size() < kHandshakeBytes) return core_.drop(Drop::Truncated);
   if (bytes.size() > kHandshakeBytes) return core_.drop(Drop::Malformed);
   if (*kind == Kind::Init) return take_init(bytes, packet.from, now);
@@ -234,6 +271,7 @@ void Transport::Impl::end_session(Peer& peer, DownReason reason, Nanos now) {
   const Tuning& t = core_.config.tuning;
   peer.backoff = reason == DownReason::Left ? t.connect_last : t.connect_first;
   peer.next_try = now + peer.backoff;
+  peer.wanted = peer.closing = false;
   // Everything is released before the handler is told that it is over.
   session.reset();
   core_.handler.on_peer_down(peer.node, reason);

@@ -18,7 +18,9 @@ class Transport::Impl {
   Impl& operator=(const Impl&) = delete;
   ~Impl();
 
-  Status add_peer(NodeId node, const Address& address);
+  Status add_peer(NodeId node, const Address& address, Reach reach);
+  Status connect(NodeId node, bool wanted);
+  Status send_loose(const Address& to, Part bytes);
   Status remove_peer(NodeId node);
   [[nodiscard]] Peer* find(NodeId node) const;
   void set_interest(NodeId node, bool interested);

@@ -29,6 +29,11 @@ struct Peer {
   Address address;
   bool interested = false;
   bool removed = false;
+  bool on_demand = false;  ///< not tried to be reached but when wanted
+  bool wanted = false;
+  bool closing = false;  ///< its session is to end
+
+  [[nodiscard]] bool to_be_reached() const { return !on_demand || wanted; }
   std::unique_ptr<Session> session;
   PeerStats past;  ///< of sessions that have ended
 

@@ -56,6 +56,7 @@ std::string_view down_reason_name(DownReason r) {
     case DownReason::Reconnected: return "reconnected";
     case DownReason::Left: return "left";
     case DownReason::Removed: return "removed";
+    case DownReason::Closed: return "closed";
   }
   return "?";
 }
@@ -72,7 +73,12 @@ Result<std::unique_ptr<Transport>> Transport::create(const Config& config, Drive
 Transport::Transport(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Transport::~Transport() = default;
 
-Status Transport::add_peer(NodeId node, const Address& address) { return impl_->add_peer(node, address); }
+Status Transport::add_peer(NodeId node, const Address& address, Reach reach) {
+  return impl_->add_peer(node, address, reach);
+}
+Status Transport::connect(NodeId node) { return impl_->connect(node, true); }
+Status Transport::disconnect(NodeId node) { return impl_->connect(node, false); }
+Status Transport::send_loose(const Address& to, Part bytes) { return impl_->send_loose(to, bytes); }
 Status Transport::remove_peer(NodeId node) { return impl_->remove_peer(node); }
 bool Transport::up(NodeId node) const {
   const Peer* const peer = impl_->find(node);

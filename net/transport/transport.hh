@@ -31,10 +31,14 @@ enum class DownReason : std::uint8_t {
   Silent,       ///< nothing heard for Tuning::silence
   Restarted,    ///< the node runs anew: another incarnation
   Reconnected,  ///< the same incarnation, but it had given this session up
-  Left,         ///< it said goodbye: the other end's remove_peer or destructor
-  Removed       ///< remove_peer here
+  Left,         ///< it said goodbye: the other end's remove_peer, disconnect or destructor
+  Removed,      ///< remove_peer here
+  Closed        ///< disconnect here
 };
 std::string_view down_reason_name(DownReason r);
+
+/// When a peer is connected to.
+enum class Reach : std::uint8_t { Always, OnDemand };
 
 /// What a Handler says to a message.
 enum class Take : std::uint8_t {
@@ -87,6 +91,10 @@ class Handler {
   virtual void on_unknown_peer(NodeId node, const Address& from) {
     static_cast<void>(node), static_cast<void>(from);
   }
+  /// A datagram that somebody sent with send_loose(): not authenticated, it may be anybody's.
+  virtual void on_loose(Part bytes, const Address& from) {
+    static_cast<void>(bytes), static_cast<void>(from);
+  }
   /// Memory of send_borrowed() is the caller's again.
   virtual void on_released(std::uint64_t token) { static_cast<void>(token); }
 };
@@ -103,9 +111,14 @@ class Transport {
   /// nothing else.
   ~Transport();
 
-  /// Begins to connect, and goes on for ever.  Known already: takes the new address.  EINVAL: our own number,
-  /// or 0.
-  Status add_peer(NodeId node, const Address& address);
+  /// Reach::Always begins to connect, and goes on for ever; Reach::OnDemand waits for connect(), or for the
+  /// other end.  Known already: takes the new address.  EINVAL: our own number, or 0.
+  Status add_peer(NodeId node, const Address& address, Reach reach = Reach::Always);
+  /// Connects to a peer that is reached on demand, and tries until disconnect().  ENOENT: no such peer.
+  Status connect(NodeId node);
+  /// Ends session and attempts of a peer that is reached on demand; on_peer_down(Closed) follows from poll()
+  /// if it was up.  What is under way is lost.  ENOENT: no such peer.
+  Status disconnect(NodeId node);
   /// on_peer_down(Removed) follows from within, if it was up.  ENOENT: no such peer.
   Status remove_peer(NodeId node);
   [[nodiscard]] bool up(NodeId node) const;
@@ -125,6 +138,10 @@ class Transport {
                        std::uint64_t token);
   /// Bytes send() would still take for this priority; 0: not up, or full.
   [[nodiscard]] std::uint64_t room(NodeId node, Priority priority) const;
+
+  /// Sends one datagram outside all sessions, unreliably and as it is.  EMSGSIZE: longer than
+  /// Tuning::base_payload allows; EAGAIN: the driver has no room.
+  Status send_loose(const Address& to, Part bytes);
 
   /// Offers again what on_message() said Later to.
   void resume(NodeId node, Priority priority);

@@ -31,7 +31,7 @@ void put_kind(std::byte* packet, Kind kind) {
 }
 
 std::optional<Kind> get_kind(std::span<const std::byte> packet) {
-  for (const Kind kind : {Kind::Data, Kind::Init, Kind::Answer}) {
+  for (const Kind kind : {Kind::Data, Kind::Init, Kind::Answer, Kind::Loose}) {
     if (packet[0] == kind_byte(kind)) return kind;
   }
   return std::nullopt;

@@ -39,7 +39,11 @@ inline constexpr std::uint32_t kPublicKeyBytes = 32;
 inline constexpr std::uint32_t kWholeBytes = 11;  ///< of a Whole frame, without the message
 inline constexpr std::uint32_t kPieceBytes = 19;
 
-enum class Kind : std::uint8_t { Data = 1, Init = 2, Answer = 3 };
+/// Loose: a datagram without a session; what is in it is its owner's business, its authenticity too.
+enum class Kind : std::uint8_t { Data = 1, Init = 2, Answer = 3, Loose = 4 };
+
+/// Before the bytes of a Loose packet: its kind, and zeros, so that no packet is shorter than a header.
+inline constexpr std::uint32_t kLooseHeaderBytes = 4;
 
 struct Header {
   std::uint16_t epoch = 0;

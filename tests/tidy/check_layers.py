@@ -13,7 +13,7 @@ BASE = ["include/hpcvmm/base", "include/hpcvmm/abi"]
 CONTRACTS = BASE + ["include/hpcvmm/wire"]
 VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/gdb",
        "vmm/migrate", "vmm/deputy"]
-NET = ["net/driver", "net/driver/dpdk", "net/transport"]
+NET = ["net/driver", "net/driver/dpdk", "net/transport", "net/discovery"]
 
 # layer -> layers it may include; its own is always allowed, <system> headers too but for ONLY.  The longest prefix
 # wins, so vmm/engine is the contract engine.hh alone: window memory knows it, the engines know window memory.
@@ -36,12 +36,13 @@ MAY = {
     "net/driver": CONTRACTS,
     "net/driver/dpdk": CONTRACTS + ["net/driver"],
     "net/transport": CONTRACTS + ["net/driver"],
+    "net/discovery": CONTRACTS + ["net/driver"],
     "balancer": ["include/hpcvmm/base"],
     "balancer/record": ["include/hpcvmm/base", "balancer"],
     "balancer/sim": ["include/hpcvmm/base", "balancer"],
     "balancer/test": ["include/hpcvmm/base", "balancer", "balancer/sim", "balancer/record"],
     "daemon": CONTRACTS + NET + ["balancer", "balancer/record"],
-    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "balancer/record"],
+    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "balancer/record", "net/driver", "net/discovery"],
     "cmake": [],
     "bench": CONTRACTS + VMM + NET + ["tests"],
     "tests": CONTRACTS + VMM + NET + ["guest-agent", "daemon"],
