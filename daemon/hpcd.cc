@@ -57,6 +57,11 @@ Hpcd::Hpcd(const Config& config, Poller poller, RemoteKit kit)
       rpc_(outbox_, [this](Node from, const std::string& text,
                            const Rpc::Reply& reply) { on_question(from, text, reply); }),
       moves_(sessions_, members_),
+      view_(config_, {members_, sessions_, remotes_, outbox_,
+                      [this](Node node) {
+                        const auto stats = transport_->peer_stats(node);
+                        return stats && stats->up ? static_cast<std::uint32_t>(stats->srtt / 1000) : 0;
+                      }}),
       api_(poller_, {.connections = 256}, [this](StreamServer::Id id, std::string& in) { on_api(id, in); }),
       http_(poller_, {.connections = 32, .input = 8192, .output = 8U << 20, .idle_ms = 5000},
             [this](StreamServer::Id id, std::string& in) { on_http(id, in); }) {}
@@ -123,6 +128,7 @@ std::optional<Refusal> Hpcd::listen() {
     return Refusal{say((dir + "/vmm.sock").c_str(), s.error())};
   if (const Status s = api_.listen_at(dir + "/api.sock", 0666); !s)
     return Refusal{say((dir + "/api.sock").c_str(), s.error())};
+  if (const Status s = view_.start(); !s) return Refusal{say((dir + "/view").c_str(), s.error())};
   if (config_.metrics.empty()) return std::nullopt;
   const Status s =
       config_.metrics[0] == '/' ? http_.listen_at(config_.metrics, 0666) : http_.listen_tcp(config_.metrics);
@@ -186,6 +192,7 @@ void Hpcd::tick() {
       return s != nullptr ? relay_.bytes_of(s->port) : 0;
     });
   if (now_ms_ >= next_gossip_ms_) gossip();
+  view_.tick(now_ms_);
   if ((stopping_ || draining_) && now_ms_ >= next_evacuation_ms_) evacuate();
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "daemon/cluster_view.hh"
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
 #include "daemon/link.hh"
@@ -88,6 +89,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void handle_find(const Request& r, const Answer& answer);
   void handle_migrate(const Request& r, uid_t caller, const Answer& answer);
   void forward_migrate(Node to, Request r, uid_t caller, const Answer& answer);
+  void handle_affinity(const Request& r, uid_t caller, const Answer& answer);  // hpcd_view.cc
   void handle_faults(const Request& r, const Answer& answer);
   void set_draining(bool draining, const Answer& answer);
   [[nodiscard]] nlohmann::json nodes_json() const;
@@ -105,6 +107,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Remotes remotes_;
   Rpc rpc_;
   Moves moves_;
+  ClusterView view_;
   StreamServer api_, http_;
   Link link_;
   std::unique_ptr<net::Transport> transport_;

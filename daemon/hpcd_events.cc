@@ -39,6 +39,8 @@ void Hpcd::on_control(const net::Message& m) {
     rpc_.on_message(m.from, *rpc);
   } else if (const auto* pause = std::get_if<peer::Pause>(&message)) {
     remotes_.on_pause(m.from, pause->to_circuit, pause->stopped != 0);
+  } else if (const auto* view = std::get_if<peer::ViewMessage>(&message)) {
+    view_.on_message(m.from, *view, now_ms_);
   } else if (std::holds_alternative<peer::Bye>(message)) {
     lose_node(m.from, "it has ended in order");
   }
@@ -98,6 +100,7 @@ void Hpcd::on_peer_up(net::NodeId node, std::uint64_t incarnation, std::uint64_t
   log::info("node is up", {{"peer", node}, {"incarnation", incarnation}, {"session", session}});
   members_.on_up(node, now_ms_);
   outbox_.send(node, own_);
+  view_.on_up(node);
 }
 
 void Hpcd::on_peer_down(net::NodeId node, net::DownReason reason) {
@@ -114,6 +117,7 @@ void Hpcd::lose_node(Node node, const std::string& why) {
   relay_.on_peer_down(node, text);
   remotes_.on_peer_down(node);
   rpc_.on_peer_down(node, text);
+  view_.on_down(node);
 }
 
 void Hpcd::on_unknown_peer(net::NodeId node, const net::Address& from) {

@@ -87,6 +87,7 @@ void Hpcd::handle(const Request& r, uid_t caller, const Answer& answer) {
     case Request::Op::Resume: return set_draining(false, answer);
     case Request::Op::Shutdown: begin_shutdown("request"); return answer({{"ok", true}}, true);
     case Request::Op::Faults: return handle_faults(r, answer);
+    case Request::Op::Affinity: return handle_affinity(r, caller, answer);
     case Request::Op::Metrics: return answer({{"ok", true}, {"metrics", metrics()}}, true);
   }
 }
@@ -121,6 +122,7 @@ json Hpcd::nodes_json() const {
               {"epoch", id == config_.node ? members_.epoch() : m.info.epoch}};
     if (m.info.cpus_milli % 1000 == 0) n["cpus"] = m.info.cpus_milli / 1000;
     if (!m.why.empty()) n["why"] = m.why;
+    if (const CpuRange* const range = view_.range_of(id); range != nullptr) n["first_cpu"] = range->first;
     if (const auto stats = transport_->peer_stats(id); stats && stats->up)
       n["rtt_us"] = static_cast<double>(stats->srtt) / 1000;
     nodes.push_back(std::move(n));
@@ -188,6 +190,11 @@ void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) 
   if (r.to != 0 && members_.find(r.to) == nullptr)
     return answer(refusal(ENOENT, members_.cannot_take(r.to)), true);
   Session* const s = r.home == 0 || r.home == config_.node ? sessions_.find_deputy(r.pid) : nullptr;
+  if (s != nullptr && r.to != 0 && !view_.allows(s->affinity, r.to))
+    return answer(refusal(EPERM, "process " + std::to_string(r.pid) +
+                                     " is bound to CPUs that node " + std::to_string(r.to) +
+                                     " does not have; taskset -pc changes that"),
+                  true);
   if (s != nullptr) return moves_.start(*s, r, caller, now_ms_, answer);
   const std::string name = "process " + std::to_string(r.pid);
   const auto nobody = [this, name, r, answer] {

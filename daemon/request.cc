@@ -9,7 +9,7 @@ namespace hpcvmm::daemon {
 using nlohmann::json;
 
 namespace {
-constexpr std::array<std::pair<const char*, Request::Op>, 10> kOps{{{"nodes", Request::Op::Nodes},
+constexpr std::array<std::pair<const char*, Request::Op>, 11> kOps{{{"nodes", Request::Op::Nodes},
                                                                     {"ps", Request::Op::Ps},
                                                                     {"find", Request::Op::Find},
                                                                     {"migrate", Request::Op::Migrate},
@@ -18,7 +18,8 @@ constexpr std::array<std::pair<const char*, Request::Op>, 10> kOps{{{"nodes", Re
                                                                     {"resume", Request::Op::Resume},
                                                                     {"shutdown", Request::Op::Shutdown},
                                                                     {"faults", Request::Op::Faults},
-                                                                    {"metrics", Request::Op::Metrics}}};
+                                                                    {"metrics", Request::Op::Metrics},
+                                                                    {"affinity", Request::Op::Affinity}}};
 constexpr std::array<std::pair<const char*, wire::local::Mode>, 3> kModes{
     {{"hybrid", wire::local::Mode::Hybrid},
      {"precopy", wire::local::Mode::Precopy},
@@ -62,6 +63,16 @@ std::string take(const std::string& key, const json& value, Request& r) {
     r.spec = value.get<std::string>();
     return "";
   }
+  if (key == "cpus") {
+    if (!value.is_string()) return "`cpus` must be a list such as \"0-3,5\", or \"all\"";
+    r.cpus = value.get<std::string>();
+    return "";
+  }
+  if (key == "own") {
+    if (!value.is_boolean()) return "`own` must be true or false";
+    r.own = value.get<bool>();
+    return "";
+  }
   if (key == "local") {
     if (!value.is_boolean()) return "`local` must be true or false";
     r.local = value.get<bool>();
@@ -87,7 +98,8 @@ std::variant<Request, Refusal> parse_request(std::string_view text) {
   for (const auto& [key, value] : j.items())
     if (const std::string wrong = take(key, value, r); !wrong.empty()) return Refusal{wrong};
   const bool of_process =
-      r.op == Request::Op::Find || r.op == Request::Op::Migrate || r.op == Request::Op::Evict;
+      r.op == Request::Op::Find || r.op == Request::Op::Migrate || r.op == Request::Op::Evict ||
+                          r.op == Request::Op::Affinity;
   if (of_process && r.pid == 0) return Refusal{"`pid` is missing"};
   if (r.op == Request::Op::Migrate && !j.contains("to")) return Refusal{"`to` is missing"};
   return r;
@@ -107,6 +119,8 @@ std::string request_text(const Request& r) {
   for (const auto& [name, value] : kModes)
     if (value == r.mode) j["mode"] = name;
   if (!r.spec.empty()) j["spec"] = r.spec;
+  if (!r.cpus.empty()) j["cpus"] = r.cpus;
+  if (r.own) j["own"] = true;
   if (r.local) j["local"] = true;
   if (r.uid != 0) j["uid"] = r.uid;
   return j.dump(-1, ' ', true, json::error_handler_t::replace);

@@ -14,13 +14,15 @@
 namespace hpcvmm::daemon {
 
 struct Request {
-  enum class Op : std::uint8_t { Nodes, Ps, Find, Migrate, Evict, Drain, Resume, Shutdown, Faults, Metrics };
+  enum class Op : std::uint8_t { Nodes, Ps, Find, Migrate, Evict, Drain, Resume, Shutdown, Faults, Metrics, Affinity };
   Op op = Op::Nodes;
   std::int32_t pid = 0;  ///< at its home
   Node home = 0;         ///< of the process; 0: whichever node has it
   Node to = 0;           ///< Migrate: 0: home
   wire::local::Mode mode = wire::local::Mode::Hybrid;
   std::string spec;    ///< Faults
+  std::string cpus;    ///< Affinity: "0-3,5", "all"; empty: only asks
+  bool own = false;    ///< Affinity: the process itself asks and knows the answer
   bool local = false;  ///< asked by another node: this node's own part only
   uid_t uid = 0;       ///< Asked by another node: on whose behalf
 };

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "hpcvmm/wire/view.hh"
+
 namespace hpcvmm::wire::local {
 
 inline constexpr std::uint16_t kVersion = 1;
@@ -26,6 +28,7 @@ enum class Type : std::uint16_t {
   Open = 4,   // a channel to a remote on another node, please
   Close = 5,  // this channel is done
   MoveDone = 6,  // the answer to Move
+  Affinity = 7,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
   // From hpcd.
   Welcome = 64,  // the answer to Register
   Attach = 65,   // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
@@ -67,6 +70,11 @@ struct State {
   std::uint64_t remote_cpu_us = 0;  ///< CPU time used away from home so far
   std::uint64_t remote_pages = 0;   ///< pages whose only copy is away
   char cantmove[128] = {};          ///< empty: it can move
+};
+
+struct Affinity {
+  Header header{Type::Affinity, kVersion, sizeof(Affinity)};
+  view::CpuSet cpus;  ///< empty: all
 };
 
 struct Open {
