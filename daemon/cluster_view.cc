@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -67,6 +68,15 @@ std::vector<view::Cache> host_caches() {
   return out;
 }
 
+/// What the kernel says of this host's CPUs' flaws: name and text.
+std::vector<std::pair<std::string, std::string>> host_vulnerabilities() {
+  std::vector<std::pair<std::string, std::string>> out;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/devices/system/cpu/vulnerabilities", none))
+    out.emplace_back(entry.path().filename(), read_small(entry.path()));
+  return out;
+}
+
 /// More frequent than monitors look, but not so that a large cluster talks of nothing else.
 std::uint64_t period_ms(std::size_t nodes) { return nodes <= 8 ? 500 : nodes <= 32 ? 1000 : 3000; }
 
@@ -83,6 +93,7 @@ ClusterView::ClusterView(const Config& config, ViewSources sources)
       sources_(std::move(sources)),
       ranges_(config.node, whole_cpus(config), ids_of(config.seeds)),
       caches_(host_caches()),
+      vulnerabilities_(host_vulnerabilities()),
       cpus_(whole_cpus(config)) {}
 
 ClusterView::~ClusterView() {
@@ -194,6 +205,7 @@ void ClusterView::tick(std::uint64_t now_ms) {
   files_.put("proc/stat", view::stat(nodes, own));
   files_.put("proc/meminfo", view::meminfo(nodes, own));
   files_.put("proc/loadavg", view::loadavg(nodes, own));
+  files_.put("proc/where", std::to_string(config_.node) + "\n");  // exists; deputies know where they are
   write_tree(nodes);
   publish(nodes);
 }
@@ -227,8 +239,6 @@ void ClusterView::write_tree(const std::vector<view::NodeFiles>& nodes) {
     if (n.node.online != 0)
       files_.put("sys/devices/system/node/node" + std::to_string(n.node.id) + "/meminfo",
                  view::node_meminfo(n.node.id, n.meminfo));
-  if (shown == tree_of_) return;
-  tree_of_ = shown;
   std::vector<view::SystemNode> all;
   for (const view::NodeFiles& n : nodes) {
     view::SystemNode s{n.node, n.meminfo, {}};
@@ -237,8 +247,13 @@ void ClusterView::write_tree(const std::vector<view::NodeFiles>& nodes) {
       const unsigned far = std::max(distance[n.node.id], distance[other.node.id]);
       s.distances.push_back(n.node.id == other.node.id ? 10 : far);
     }
+    if (n.node.online != 0) put_distances(s);
     all.push_back(std::move(s));
   }
+  if (shown == tree_of_) return;
+  tree_of_ = shown;
+  for (const auto& [name, text] : vulnerabilities_)
+    files_.put("sys/devices/system/cpu/vulnerabilities/" + name, text);
   for (const view::TreeEntry& e : view::system_tree(all, caches_)) {
     const std::string path = "sys/devices/system/" + e.path;
     if (e.link)
@@ -250,26 +265,32 @@ void ClusterView::write_tree(const std::vector<view::NodeFiles>& nodes) {
   log::info("the view of the cluster has changed", {{"nodes", all.size()}});
 }
 
+void ClusterView::put_distances(const view::SystemNode& n) {
+  files_.put("sys/devices/system/node/node" + std::to_string(n.node.id) + "/distance",
+             view::distance_line(n.distances));
+}
+
 void ClusterView::publish(const std::vector<view::NodeFiles>& nodes) {
   wire_view::Page page{};
-  page.magic = wire_view::kMagic;
-  page.version = wire_view::kVersion;
-  page.own_node = config_.node;
-  page.renewed_ms = now_ms_;
+  wire_view::Cluster& c = page.cluster;
+  c.magic = wire_view::kMagic;
+  c.version = wire_view::kVersion;
+  c.own_node = config_.node;
+  c.renewed_ms = now_ms_;
   for (const view::NodeFiles& n : nodes) {
-    page.nodes[page.node_count++] = n.node;
-    page.cpu_ids = std::max(page.cpu_ids, n.node.first_cpu + n.node.cpus);
+    c.nodes[c.node_count++] = n.node;
+    c.cpu_ids = std::max(c.cpu_ids, n.node.first_cpu + n.node.cpus);
     if (n.node.online == 0) continue;
-    page.memory_total += kib(n.meminfo, "MemTotal");
-    page.memory_free += kib(n.meminfo, "MemFree");
-    page.memory_shared += kib(n.meminfo, "Shmem");
-    page.memory_buffers += kib(n.meminfo, "Buffers");
-    page.swap_total += kib(n.meminfo, "SwapTotal");
-    page.swap_free += kib(n.meminfo, "SwapFree");
+    c.memory_total += kib(n.meminfo, "MemTotal");
+    c.memory_free += kib(n.meminfo, "MemFree");
+    c.memory_shared += kib(n.meminfo, "Shmem");
+    c.memory_buffers += kib(n.meminfo, "Buffers");
+    c.swap_total += kib(n.meminfo, "SwapTotal");
+    c.swap_free += kib(n.meminfo, "SwapFree");
     const view::Loads loads = view::parse_loadavg(n.loadavg);
-    for (std::size_t i = 0; i < 3; ++i) page.loads[i] += loads.averages[i];
-    page.processes += static_cast<std::uint32_t>(loads.processes);
-    page.idle_cs += view::idle_cs(n.stat, n.node.cpus);
+    for (std::size_t i = 0; i < 3; ++i) c.loads[i] += loads.averages[i];
+    c.processes += static_cast<std::uint32_t>(loads.processes);
+    c.idle_cs += view::idle_cs(n.stat, n.node.cpus);
   }
   fill_processes(page);
   wire_view::publish(*page_, page);
@@ -279,14 +300,14 @@ void ClusterView::fill_processes(wire_view::Page& page) const {
   for (const auto& [id, s] : sources_.sessions.all()) {
     if (!s->registered || s->role != wire::local::Role::Deputy) continue;
     const bool away = s->state.where != 0 && s->state.where != config_.node;
-    if ((!away && s->state.remote_cpu_us == 0) || page.process_count == wire_view::kMostProcesses) continue;
+    if ((!away && s->state.remote_cpu_us == 0) || page.cluster.process_count == wire_view::kMostProcesses) continue;
     wire_view::Process p{s->pid, away ? s->state.where : config_.node, s->state.remote_cpu_us};
     const auto there = away_us_.find(s->pid);
     if (away && there != away_us_.end() && there->second.first == s->state.where)
       p.remote_cpu_us += there->second.second;
-    page.process[page.process_count++] = p;
+    page.process[page.cluster.process_count++] = p;
   }
-  std::sort(page.process, page.process + page.process_count,
+  std::sort(page.process, page.process + page.cluster.process_count,
             [](const auto& a, const auto& b) { return a.pid < b.pid; });
 }
 

@@ -73,6 +73,7 @@ class ClusterView {
   void send_to_all();
   std::vector<view::NodeFiles> gather(std::size_t& own) const;
   void write_tree(const std::vector<view::NodeFiles>& nodes);
+  void put_distances(const view::SystemNode& n);
   void publish(const std::vector<view::NodeFiles>& nodes);
   void fill_processes(wire::view::Page& page) const;
 
@@ -82,6 +83,7 @@ class ClusterView {
   ViewFiles files_;
   std::map<Node, Facts> facts_;
   std::vector<view::Cache> caches_;
+  std::vector<std::pair<std::string, std::string>> vulnerabilities_;
   std::unordered_map<pid_t, std::pair<Node, std::uint64_t>> away_us_;  ///< of processes of ours
   std::unique_ptr<wire::view::Shared, Unmap> page_;
   std::uint64_t now_ms_ = 0, next_ms_ = 0;

@@ -60,7 +60,7 @@ Hpcd::Hpcd(const Config& config, Poller poller, RemoteKit kit)
       view_(config_, {members_, sessions_, remotes_, outbox_,
                       [this](Node node) {
                         const auto stats = transport_->peer_stats(node);
-                        return stats && stats->up ? static_cast<std::uint32_t>(stats->srtt / 1000) : 0;
+                        return stats && stats->up ? static_cast<std::uint32_t>(stats->min_rtt / 1000) : 0;
                       }}),
       api_(poller_, {.connections = 256}, [this](StreamServer::Id id, std::string& in) { on_api(id, in); }),
       http_(poller_, {.connections = 32, .input = 8192, .output = 8U << 20, .idle_ms = 5000},

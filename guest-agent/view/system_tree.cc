@@ -74,9 +74,7 @@ void add_node(Tree& t, const SystemNode& n) {
   const std::string name = std::to_string(n.node.id);
   const std::string at = "node/node" + name + "/";
   t.set(at + "cpumap", at + "cpulist", range(n.node));
-  std::string distances;
-  for (const unsigned d : n.distances) distances += (distances.empty() ? "" : " ") + std::to_string(d);
-  t.file(at + "distance", distances);
+  t.entries.push_back({at + "distance", distance_line(n.distances)});
   for (unsigned i = 0; i < n.node.cpus; ++i) {
     const std::string cpu = "cpu" + std::to_string(n.node.first_cpu + i);
     t.link(at + cpu, "../../cpu/" + cpu);
@@ -117,6 +115,12 @@ std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<
     add_node(t, n);
   }
   return t.entries;
+}
+
+std::string distance_line(std::span<const unsigned> distances) {
+  std::string line;
+  for (const unsigned d : distances) line += (line.empty() ? "" : " ") + std::to_string(d);
+  return line + "\n";
 }
 
 std::string node_meminfo(std::uint32_t node, std::string_view meminfo) {

@@ -34,6 +34,8 @@ struct TreeEntry {
 
 /// What is below /sys/devices/system.  CPUs of nodes that are not online are possible, not present.
 std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<const Cache> caches);
+/// "10 20\n".
+std::string distance_line(std::span<const unsigned> distances);
 /// node/nodeN/meminfo, which changes all the time.
 std::string node_meminfo(std::uint32_t node, std::string_view meminfo);
 /// SLIT's unit for a round trip: 10 is local memory; another node's is at least 20, at most 254.

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "guest-agent/view/cpu_text.hh"
+#include "guest-agent/view/names.hh"
 #include "guest-agent/view/proc_files.hh"
 #include "guest-agent/view/system_tree.hh"
 
@@ -162,6 +163,35 @@ TEST(Distance, GrowsWithTheRoundTrip) {
   EXPECT_EQ(distance_of(40), 40U);
   EXPECT_LT(distance_of(100), distance_of(1000));
   EXPECT_EQ(distance_of(4'000'000'000U), 254U);
+}
+
+TEST(Names, MeanTheCluster) {
+  const std::pair<const char*, const char*> files[] = {
+      {"/proc/cpuinfo", "proc/cpuinfo"},
+      {"//proc/./stat", "proc/stat"},
+      {"/sys/devices/system/cpu", "sys/devices/system/cpu"},
+      {"/sys/devices/system/cpu/cpu17/topology/core_id", "sys/devices/system/cpu/cpu17/topology/core_id"},
+      {"/sys/devices/system/cpu/../node/node2/", "sys/devices/system/node/node2"},
+      {"/proc/hpc/nodes/2/load", "../proc/hpc/nodes/2/load"},
+      {"/proc/17/hpc/goto", "../proc/pid/17/goto"},
+      {"/proc/17/cantmove", "../proc/pid/17/cantmove"},
+      {"/proc/self/hpc", "../proc/pid/self"}};
+  for (const auto& [name, path] : files) {
+    EXPECT_TRUE(may_mean_cluster(name)) << name;
+    EXPECT_EQ(parse_name(name).means, Means::File) << name;
+    EXPECT_EQ(parse_name(name).path, path);
+  }
+  EXPECT_EQ(parse_name("/proc/uptime").means, Means::Uptime);
+  EXPECT_EQ(parse_name("/proc/self/hpc/where").means, Means::Where);
+  EXPECT_EQ(parse_name("/proc/17/where").pid, 17);
+}
+
+TEST(Names, MeanTheHost) {
+  for (const char* name :
+       {"/proc", "/proc/17/stat", "/proc/self/cwd/../cpuinfo", "/proc/cpuinfo/x", "/sys/devices/system/cpu/cpufreq",
+        "/sys/devices/system/cpu/../../virtual", "/sys/devices/system/memory", "/etc/passwd", "/proc/x/hpc"})
+    EXPECT_EQ(parse_name(name).means, Means::Host) << name;
+  for (const char* name : {"/etc/proc", "src/main.c", "", "/usr/sys"}) EXPECT_FALSE(may_mean_cluster(name)) << name;
 }
 
 }  // namespace

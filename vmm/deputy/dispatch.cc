@@ -97,6 +97,10 @@ constexpr Binding kBindings[] = {
     B(ugetrlimit, getrlimit),
     B(setrlimit, setrlimit),
     B(prlimit64, prlimit64),
+    B(sched_getaffinity, sched_getaffinity),
+    B(sched_setaffinity, sched_setaffinity),
+    B(getcpu, getcpu),
+    B(sysinfo, sysinfo),
     B(execve, execve),
     B(execveat, execveat),
     B(close, close),
@@ -124,6 +128,8 @@ constexpr Binding kBindings[] = {
     B(statx, path_second),
     B(faccessat, path_second),
     B(faccessat2, path_second),
+    B(chdir, chdir),
+    B(getcwd, getcwd),
 #undef B
 };
 

@@ -179,6 +179,11 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       wanted_ = m.node == own_node_ ? 0 : m.node;
       return;
     }
+    case local::Type::Affinity: {
+      local::Affinity a{};
+      if (as(a, message, bytes) && host().affinity != nullptr) host().affinity(a.cpus);
+      return;
+    }
     default: return;
   }
 }
@@ -191,6 +196,13 @@ void Home::refuse(std::uint64_t request, int code, const std::string& why) {
   d.figures = figures_;
   copy_text(d.why, sizeof d.why, why);
   link_.send_control(&d, sizeof d);
+}
+
+void Home::tell_affinity(const wire::view::CpuSet& cpus) {
+  if (!joined()) return;
+  local::Affinity a{};
+  a.cpus = cpus;
+  link_.send_control(&a, sizeof a);
 }
 
 void Home::report(const char* cantmove) {

@@ -60,7 +60,7 @@ struct Process {
   std::uint64_t remote_cpu_us;  ///< CPU time it has used away from here
 };
 
-struct Page {
+struct Cluster {
   std::uint32_t magic, version;
   std::uint32_t own_node;
   std::uint32_t cpu_ids;  ///< highest CPU number that a node owns, plus one
@@ -72,6 +72,10 @@ struct Page {
   std::uint32_t processes;
   std::uint32_t node_count, process_count, reserved;
   Node nodes[kMostNodes];  ///< ascending by id
+};
+
+struct Page {
+  Cluster cluster;
   Process process[kMostProcesses];  ///< ascending by pid
 };
 
