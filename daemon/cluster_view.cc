@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <tuple>
 
 #include "daemon/facts.hh"
 #include "daemon/log.hh"
@@ -125,7 +126,11 @@ void ClusterView::on_down(Node node) {
 void ClusterView::on_message(Node from, const peer::ViewMessage& m, std::uint64_t now_ms) {
   const Member* const known = sources_.members.find(from);
   if (known == nullptr || known->state == peer::NodeState::Down) return;
-  const bool knew_all = ranges_.own() != nullptr && ranges_.find(from) != nullptr;
+  const auto shape = [this, from] {
+    const CpuRange* const r = ranges_.find(from);
+    return std::tuple(ranges_.own() != nullptr, r != nullptr && r->online, r != nullptr ? r->first : 0);
+  };
+  const auto before = shape();
   ranges_.on_memory(m.head.your_first, m.head.your_cpus);
   if (m.head.cpus <= wire_view::kMostCpus && (m.head.first_cpu == CpuRanges::kNone ||
                                               m.head.first_cpu + m.head.cpus <= wire_view::kMostCpus))
@@ -134,10 +139,9 @@ void ClusterView::on_message(Node from, const peer::ViewMessage& m, std::uint64_
   for (std::size_t i = 0; i < peer::kViewTexts; ++i) f.texts[i] = m.texts[i];
   std::erase_if(away_us_, [from](const auto& p) { return p.second.first == from; });
   for (const peer::GuestTime& g : m.guests) away_us_[g.pid] = {from, g.cpu_us};
-  if (!knew_all || ranges_.own() == nullptr) {
-    now_ms_ = now_ms;
+  if (shape() != before) {  // only then: an answer to every message would never end
     next_ms_ = 0;
-    if (ranges_.tick(now_ms)) send_to_all();
+    tick(now_ms);
   }
 }
 

@@ -92,6 +92,7 @@ HPCVMM_CALL(readlinkat);
 HPCVMM_CALL(path_first);
 HPCVMM_CALL(path_second);
 HPCVMM_CALL(chdir);
+HPCVMM_CALL(path_xattr);
 HPCVMM_CALL(getcwd);
 
 #undef HPCVMM_CALL

@@ -229,6 +229,14 @@ SysRet call_chdir(const CallContext& c) {
   return rc;
 }
 
+/// Such files have no attributes; ls asks for them.
+SysRet call_path_xattr(const CallContext& c) {
+  ViewName name;
+  if (!find_view_name(c.task, AT_FDCWD, c.arg(0), name)) return pass(c);
+  const bool lists = c.row.call == Call::listxattr || c.row.call == Call::llistxattr;
+  return lists ? SysRet::ok() : SysRet::fail(ENODATA);
+}
+
 SysRet call_getcwd(const CallContext& c) { return without_prefix(pass(c), c.arg(0), 1); }
 
 SysRet call_path_first(const CallContext& c) { return examine(c, AT_FDCWD, 0); }

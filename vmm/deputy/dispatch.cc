@@ -128,6 +128,10 @@ constexpr Binding kBindings[] = {
     B(statx, path_second),
     B(faccessat, path_second),
     B(faccessat2, path_second),
+    B(getxattr, path_xattr),
+    B(lgetxattr, path_xattr),
+    B(listxattr, path_xattr),
+    B(llistxattr, path_xattr),
     B(chdir, chdir),
     B(getcwd, getcwd),
 #undef B
