@@ -21,6 +21,7 @@
 #include "cli/cluster/cgroup.hh"
 #include "cli/cluster/names.hh"
 #include "cli/doctor/doctor.hh"
+#include "cli/shell.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
 #include "vmm/sys/support.hh"
@@ -32,9 +33,9 @@ using deputy::LaunchRequest;
 using deputy::Options;
 
 struct LaunchArgs {
-  std::string engine = "auto", image, memory, workdir, trace, gdb, summary;
+  std::string engine = "auto", view = "cluster", command, image, memory, workdir, trace, gdb, summary;
   std::vector<std::string> env, program;
-  bool clear_env = false, verbose = false, traced = false, json = false;
+  bool clear_env = false, shell = false, has_command = false, verbose = false, traced = false, json = false;
   unsigned cpus = 0, node = 0, home = 1;
 };
 
@@ -192,7 +193,12 @@ int do_launch(LaunchArgs& a, char** envp) {
     fail(std::string("HPCVMM_CLUSTER=") + cluster +
          ": a name is 1 to 8 small letters and digits, a letter first");
   const Names names{cluster == nullptr ? "" : cluster};
-  o.cluster_fd = ::open((names.node_dir(a.home) + "/vmm.sock").c_str(), O_PATH | O_CLOEXEC);
+  const std::string folder = names.node_dir(a.home);
+  if (a.shell && a.view != "host")
+    if (const std::string why = no_cluster(folder + "/vmm.sock"); !why.empty()) fail(why);
+  o.cluster_fd = ::open((folder + "/vmm.sock").c_str(), O_PATH | O_CLOEXEC);
+  if (o.cluster_fd >= 0 && a.view != "host")
+    o.view_fd = ::open((folder + "/view").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   // A node of a cluster on this machine may be limited, and what is at home there with it.
   if (o.cluster_fd >= 0 && ::geteuid() == 0)
     if (const std::string why = join_group(names, a.home); !why.empty())
@@ -223,6 +229,12 @@ int do_launch(LaunchArgs& a, char** envp) {
   if (!a.image.empty()) enter_image(a.image);
   if (!a.workdir.empty() && ::chdir(a.workdir.c_str()) != 0)
     fail("--workdir " + a.workdir + ": " + std::strerror(errno));
+  if (a.shell) {
+    ShellProgram shell = shell_program(request.env, a.command, a.has_command);
+    request.program.path = std::move(shell.path);
+    request.program.argv = std::move(shell.argv);
+    return deputy::launch(std::move(request));
+  }
   request.program.path = find_program(a.program[0], request.env);
   if (request.program.path.empty()) {
     std::fprintf(stderr, "hpc-vmm: %s: command not found\n", a.program[0].c_str());
@@ -251,15 +263,51 @@ bool parse_usual(int argc, char** argv, LaunchArgs& l) {
       found.json = true;
     } else if (option == "--engine" && at + 1 < argc) {
       found.engine = argv[++at];
+    } else if (option == "--view" && at + 1 < argc) {
+      found.view = argv[++at];
     } else {
       return false;
     }
   }
+  if (found.view != "cluster" && found.view != "host") return false;
   if (found.engine != "auto" && found.engine != "kvm" && found.engine != "direct") return false;
   if (at >= argc) return false;
   found.program.assign(argv + at, argv + argc);
   l = std::move(found);
   return true;
+}
+
+/// What launch and shell have in common.
+void add_options(CLI::App* verb, LaunchArgs& l) {
+  verb->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")
+      ->check(CLI::IsMember({"auto", "kvm", "direct"}))
+      ->capture_default_str();
+  verb->add_option("--view", l.view, "what programs take for their machine: cluster (where one is up) or host")
+      ->check(CLI::IsMember({"cluster", "host"}))
+      ->capture_default_str();
+  verb->add_option("--image", l.image,
+                     "root file system to run in: a directory, or the name of a built image");
+  verb->add_option("--memory", l.memory, "limit of the program's data memory, e.g. 512M");
+  verb->add_option("--cpus", l.cpus, "how many of this node's CPUs the program may use");
+  verb->add_option("--node", l.node, "the cluster node to run on from the start; its home is node 1")
+      ->check(CLI::Range(1U, 65535U));
+  verb->add_option("--home", l.home, "the node whose hpcd this process registers with")
+      ->check(CLI::Range(1U, 65535U))
+      ->group("");  // tests
+  verb
+      ->add_option("--env", l.env,
+                   "NAME=VALUE sets, NAME alone removes a variable; may be given several times")
+      ->allow_extra_args(false);
+  verb->add_flag("--clear-env", l.clear_env, "start with an empty environment");
+  verb->add_option("--workdir", l.workdir, "working directory (inside the image)");
+  verb->add_flag("--trace{-}", l.trace,
+                   "print every system call like strace, to stderr or with --trace=FILE to a file");
+  verb->add_flag("--json", l.json, "print a summary of each process when it ends, as JSON, to stderr");
+  verb->add_option("--summary-file", l.summary, "write the --json summary to this file instead");
+  verb->add_option(
+      "--gdb", l.gdb,
+      "wait for gdb on this TCP port of localhost, or Unix socket path, before the first instruction");
+  verb->add_flag("-v,--verbose", l.verbose, "say what is decided and why, on stderr");
 }
 
 }  // namespace
@@ -277,36 +325,20 @@ int run(int argc, char** argv, char** envp) {
   CLI::App* launch = app.add_subcommand("launch", "run a program in a micro-VM of its own");
   launch->prefix_command(false);
   launch->positionals_at_end(true);
-  launch->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")
-      ->check(CLI::IsMember({"auto", "kvm", "direct"}))
-      ->capture_default_str();
-  launch->add_option("--image", l.image,
-                     "root file system to run in: a directory, or the name of a built image");
-  launch->add_option("--memory", l.memory, "limit of the program's data memory, e.g. 512M");
-  launch->add_option("--cpus", l.cpus, "how many of this node's CPUs the program may use");
-  launch->add_option("--node", l.node, "the cluster node to run on from the start; its home is node 1")
-      ->check(CLI::Range(1U, 65535U));
-  launch->add_option("--home", l.home, "the node whose hpcd this process registers with")
-      ->check(CLI::Range(1U, 65535U))
-      ->group("");  // tests
-  launch
-      ->add_option("--env", l.env,
-                   "NAME=VALUE sets, NAME alone removes a variable; may be given several times")
-      ->allow_extra_args(false);
-  launch->add_flag("--clear-env", l.clear_env, "start with an empty environment");
-  launch->add_option("--workdir", l.workdir, "working directory (inside the image)");
-  launch->add_flag("--trace{-}", l.trace,
-                   "print every system call like strace, to stderr or with --trace=FILE to a file");
-  launch->add_flag("--json", l.json, "print a summary of each process when it ends, as JSON, to stderr");
-  launch->add_option("--summary-file", l.summary, "write the --json summary to this file instead");
-  launch->add_option(
-      "--gdb", l.gdb,
-      "wait for gdb on this TCP port of localhost, or Unix socket path, before the first instruction");
-  launch->add_flag("-v,--verbose", l.verbose, "say what is decided and why, on stderr");
+  add_options(launch, l);
   launch->add_option("program", l.program, "the program and its arguments")->required();
   launch->footer(
       "Example: hpc-vmm launch -- ./simulate --steps 1000\nExit status: the program's; 125 hpc-vmm failed, "
       "126 not executable, 127 not found.");
+
+  LaunchArgs sh;
+  sh.shell = true;
+  CLI::App* shell = app.add_subcommand("shell", "your shell on the cluster as one machine");
+  add_options(shell, sh);
+  CLI::Option* const command = shell->add_option("-c", sh.command, "run this command instead of a login shell");
+  shell->footer(
+      "CPUs, memory and processes that programs see in it are the cluster's: nproc, free, top, taskset.\n"
+      "Exit status: the shell's.");
 
   bool doctor_json = false;
   CLI::App* doctor = app.add_subcommand("doctor", "measure and explain what this host can do for hpc-vmm");
@@ -329,6 +361,11 @@ int run(int argc, char** argv, char** envp) {
   if (launch->parsed()) {
     l.traced = !l.trace.empty();
     return do_launch(l, envp);
+  }
+  if (shell->parsed()) {
+    sh.traced = !sh.trace.empty();
+    sh.has_command = command->count() != 0;
+    return do_launch(sh, envp);
   }
   if (doctor->parsed()) return doctor_main(doctor_json);
   return print_syscalls(calls_json, calls_abi);

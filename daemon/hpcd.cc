@@ -54,6 +54,11 @@ Hpcd::Hpcd(const Config& config, const Identity& identity, Poller poller, Remote
                            const Rpc::Reply& reply) { on_question(from, text, reply); }),
       moves_(sessions_, members_),
       balance_(config_, {sessions_, members_, remotes_, outbox_, rpc_, moves_}),
+      view_(config_, {members_, sessions_, remotes_, outbox_,
+                      [this](Node node) {
+                        const auto stats = transport_->peer_stats(node);
+                        return stats && stats->up ? static_cast<std::uint32_t>(stats->min_rtt / 1000) : 0;
+                      }}),
       api_(poller_, {.connections = 256}, [this](StreamServer::Id id, std::string& in) { on_api(id, in); }),
       http_(poller_, {.connections = 32, .input = 8192, .output = 8U << 20, .idle_ms = 5000},
             [this](StreamServer::Id id, std::string& in) { on_http(id, in); }) {}
@@ -127,6 +132,7 @@ std::optional<Refusal> Hpcd::listen() {
     return Refusal{say((dir + "/vmm.sock").c_str(), s.error())};
   if (const Status s = api_.listen_at(dir + "/api.sock", 0666); !s)
     return Refusal{say((dir + "/api.sock").c_str(), s.error())};
+  if (const Status s = view_.start(); !s) return Refusal{say((dir + "/view").c_str(), s.error())};
   if (config_.metrics.empty()) return std::nullopt;
   const Status s =
       config_.metrics[0] == '/' ? http_.listen_at(config_.metrics, 0666) : http_.listen_tcp(config_.metrics);
@@ -193,6 +199,7 @@ void Hpcd::tick() {
     });
   if (now_ms_ >= next_gossip_ms_) gossip();
   balance_.tick(now_ms_, network_bytes());
+  view_.tick(now_ms_);
   if (stopping_ && now_ms_ >= next_evacuation_ms_) evacuate();
 }
 

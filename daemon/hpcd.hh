@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "daemon/balance/balance.hh"
+#include "daemon/cluster_view.hh"
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
 #include "daemon/files.hh"
@@ -113,6 +114,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void at_home(const Request& r, uid_t caller, const Answer& answer,
                const std::function<void(Session&)>& here);
   void forward(Node to, Request r, uid_t caller, const Answer& answer);
+  void handle_affinity(const Request& r, uid_t caller, const Answer& answer);  // hpcd_view.cc
   void handle_faults(const Request& r, const Answer& answer);
   [[nodiscard]] nlohmann::json nodes_json() const;
   [[nodiscard]] nlohmann::json processes_json() const;
@@ -136,6 +138,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Rpc rpc_;
   Moves moves_;
   Balance balance_;
+  ClusterView view_;
   StreamServer api_, http_;
   Link link_;
   std::unique_ptr<net::Transport> transport_;

@@ -46,6 +46,8 @@ void Hpcd::on_control(const net::Message& m) {
     balance_.on_guest(m.from, *guest);
   } else if (const auto* guests = std::get_if<peer::GuestsMessage>(&message)) {
     balance_.on_guests(m.from, *guests);
+  } else if (const auto* view = std::get_if<peer::ViewMessage>(&message)) {
+    view_.on_message(m.from, *view, now_ms_);
   } else if (std::holds_alternative<peer::Bye>(message)) {
     presence_->change(
         [&m](net::discovery::Membership& all, std::uint64_t now_ms) { all.said_goodbye(m.from, now_ms); });

@@ -70,6 +70,7 @@ void Hpcd::welcome_node(const Event& e, const char* what) {
   static_cast<void>(static_cast<bool>(transport_->add_peer(e.node, e.address, net::Reach::OnDemand)));
   hear(e.node);
   balance_.on_joined(e.node);
+  view_.on_up(e.node);
 }
 
 /// What a node tells of itself, as others pass it on.
@@ -127,6 +128,7 @@ void Hpcd::lose_node(Node node, const std::string& why) {
   static_cast<void>(static_cast<bool>(transport_->disconnect(node)));
   drop_connection(node, "node " + std::to_string(node) + " is lost: " + why);
   balance_.on_peer_down(node);
+  view_.on_down(node);
 }
 
 /// Connections are made when something is to be said, and end when nothing has been for a while.

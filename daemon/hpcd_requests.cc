@@ -99,6 +99,7 @@ void Hpcd::handle(const Request& r, uid_t caller, const Answer& answer) {
     case Request::Op::Move: return handle_balance(r, caller, answer);
     case Request::Op::Shutdown: begin_shutdown("request"); return answer({{"ok", true}}, true);
     case Request::Op::Faults: return handle_faults(r, answer);
+    case Request::Op::Affinity: return handle_affinity(r, caller, answer);
     case Request::Op::Metrics: return answer({{"ok", true}, {"metrics", metrics()}}, true);
   }
 }
@@ -125,6 +126,7 @@ json Hpcd::nodes_json() const {
               {"epoch", id == config_.node ? members_.epoch() : m.info.epoch}};
     if (m.info.cpus_milli % 1000 == 0) n["cpus"] = m.info.cpus_milli / 1000;
     if (!m.why.empty()) n["why"] = m.why;
+    if (const CpuRange* const range = view_.range_of(id); range != nullptr) n["first_cpu"] = range->first;
     if (const auto stats = transport_->peer_stats(id); stats && stats->up)
       n["rtt_us"] = static_cast<double>(stats->srtt) / 1000;
     balance_.add_to_node(n, id);
@@ -213,6 +215,11 @@ void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) 
       chosen.balance = false;
       chosen.to = to == config_.node ? 0 : to;
     }
+    if (chosen.to != 0 && !view_.allows(s.affinity, chosen.to))
+      return answer(refusal(EPERM, "process " + std::to_string(r.pid) +
+                                       " is bound to CPUs that node " + std::to_string(chosen.to) +
+                                       " does not have; taskset -pc changes that"),
+                    true);
     moves_.start(s, chosen, caller, now_ms_, answer);
   });
 }

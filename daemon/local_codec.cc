@@ -53,6 +53,12 @@ LocalMessage parse_close(std::span<const std::byte> datagram) {
   return m;
 }
 
+LocalMessage parse_affinity(std::span<const std::byte> datagram) {
+  local::Affinity m;
+  if (!take(datagram, m)) return BadMessage{"Affinity of a wrong size"};
+  return m;
+}
+
 LocalMessage parse_move_done(std::span<const std::byte> datagram) {
   local::MoveDone m;
   if (!take(datagram, m)) return BadMessage{"MoveDone of a wrong size"};
@@ -111,6 +117,7 @@ LocalMessage parse_local(std::span<const std::byte> datagram) {
     case local::Type::FileSeen: return parse_file_seen(datagram);
     case local::Type::FileAsk: return parse_file_ask(datagram);
     case local::Type::MoveDone: return parse_move_done(datagram);
+    case local::Type::Affinity: return parse_affinity(datagram);
     default: return BadMessage{"a message of a type that VMM processes do not send"};
   }
 }

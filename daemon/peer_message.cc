@@ -23,6 +23,8 @@ static_assert(std::has_unique_object_representations_v<LoadEntry>);
 static_assert(std::has_unique_object_representations_v<Guest>);
 static_assert(std::has_unique_object_representations_v<GuestsHead>);
 static_assert(std::has_unique_object_representations_v<GuestReport>);
+static_assert(std::has_unique_object_representations_v<View>);
+static_assert(std::has_unique_object_representations_v<GuestTime>);
 
 template <class T> Message whole(std::span<const std::byte> bytes) {
   if (bytes.size() != sizeof(T)) return Bad{"a message of a wrong size"};
@@ -115,6 +117,27 @@ std::vector<std::byte> list_bytes(const Whole& m, const std::array<Entry, N>& en
   return out;
 }
 
+Message view(std::span<const std::byte> bytes) {
+  ViewMessage m{};
+  if (bytes.size() < sizeof m.head) return Bad{"a View of a wrong size"};
+  std::memcpy(static_cast<void*>(&m.head), bytes.data(), sizeof m.head);
+  std::size_t expected = sizeof m.head;
+  for (const std::uint32_t n : m.head.text_bytes) {
+    if (n > kMaxViewText) return Bad{"a text of a View is too long"};
+    expected += n;
+  }
+  if (m.head.guests > kMaxViewGuests) return Bad{"a View of too many guests"};
+  if (bytes.size() != expected + m.head.guests * sizeof(GuestTime)) return Bad{"a View of a wrong size"};
+  const auto* at = reinterpret_cast<const char*>(bytes.data()) + sizeof m.head;
+  for (std::size_t i = 0; i < kViewTexts; ++i) {
+    m.texts[i] = std::string_view(at, m.head.text_bytes[i]);
+    at += m.head.text_bytes[i];
+  }
+  m.guests.resize(m.head.guests);
+  if (m.head.guests != 0) std::memcpy(static_cast<void*>(m.guests.data()), at, m.head.guests * sizeof(GuestTime));
+  return m;
+}
+
 }  // namespace
 
 std::vector<std::byte> bytes_of(const LoadMessage& m) { return list_bytes(m, m.entries); }
@@ -149,6 +172,7 @@ Message parse(std::span<const std::byte> bytes) {
     case Type::Guest: return guest(bytes);
     case Type::Guests: return guests(bytes);
     case Type::Bye: return whole<Bye>(bytes);
+    case Type::View: return view(bytes);
   }
   return m;
 }

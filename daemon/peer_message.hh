@@ -38,6 +38,7 @@ enum class Type : std::uint16_t {
   Load = 10,    // the balancer's gossip: loads with their age
   Guest = 11,   // what the home knows of a process: before OpenRequest, and when people change it
   Guests = 12,  // what the node where they run has measured of a home's processes
+  View = 32,    // what the view of the cluster shows of the sender
 };
 
 struct Header {
@@ -201,6 +202,36 @@ struct Bye {
   Header header{Type::Bye, kVersion, sizeof(Bye)};
 };
 
+enum ViewText : std::uint8_t { kCpuinfo, kStat, kMeminfo, kLoadavg, kViewTexts };
+
+/// Followed by the texts, then by `guests` GuestTime.
+struct View {
+  Header header{Type::View, kVersion, sizeof(View)};
+  std::uint64_t held_ms = 0;     ///< for how long it has had these CPU numbers
+  std::uint32_t first_cpu = 0;   ///< ~0: it has not chosen yet
+  std::uint32_t cpus = 0;
+  std::uint32_t your_first = 0;  ///< the numbers that it remembers as the receiver's; ~0: none
+  std::uint32_t your_cpus = 0;
+  std::uint32_t text_bytes[kViewTexts] = {};
+  std::uint32_t guests = 0;
+  std::uint32_t reserved = 0;
+};
+inline constexpr std::size_t kMaxViewText = 48U << 10;  ///< of each
+inline constexpr std::uint32_t kMaxViewGuests = 2048;
+
+/// A process of the receiver that runs at the sender.
+struct GuestTime {
+  std::uint64_t cpu_us = 0;  ///< used there since it came
+  std::int32_t pid = 0;      ///< at its home
+  std::uint32_t reserved = 0;
+};
+
+struct ViewMessage {
+  View head;
+  std::string_view texts[kViewTexts];  ///< in the message
+  std::vector<GuestTime> guests;
+};
+
 struct RpcMessage {
   Rpc head;
   std::string_view text;  ///< in the message
@@ -209,7 +240,7 @@ struct Bad {
   const char* why;
 };
 using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause,
-                             LoadMessage, Guest, GuestsMessage, Bye>;
+                             LoadMessage, Guest, GuestsMessage, Bye, ViewMessage>;
 
 /// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
 Message parse(std::span<const std::byte> bytes);

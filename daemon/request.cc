@@ -10,7 +10,7 @@ namespace hpcvmm::daemon {
 using nlohmann::json;
 
 namespace {
-constexpr std::array<std::pair<const char*, Request::Op>, 14> kOps{{{"nodes", Request::Op::Nodes},
+constexpr std::array<std::pair<const char*, Request::Op>, 15> kOps{{{"nodes", Request::Op::Nodes},
                                                                     {"ps", Request::Op::Ps},
                                                                     {"find", Request::Op::Find},
                                                                     {"migrate", Request::Op::Migrate},
@@ -23,7 +23,8 @@ constexpr std::array<std::pair<const char*, Request::Op>, 14> kOps{{{"nodes", Re
                                                                     {"ctl", Request::Op::Ctl},
                                                                     {"process", Request::Op::Process},
                                                                     {"why", Request::Op::Why},
-                                                                    {"move", Request::Op::Move}}};
+                                                                    {"move", Request::Op::Move},
+                                                                    {"affinity", Request::Op::Affinity}}};
 constexpr std::array<std::pair<const char*, wire::local::Mode>, 3> kModes{
     {{"hybrid", wire::local::Mode::Hybrid},
      {"precopy", wire::local::Mode::Precopy},
@@ -83,11 +84,17 @@ std::string take(const std::string& key, const json& value, Request& r) {
     return "";
   }
   if (key == "node") return number(value, 1, kMaxNode, r.node) ? "" : "`node` must be a node's number";
+  if (key == "cpus") {
+    if (!value.is_string()) return "`cpus` must be a list such as \"0-3,5\", or \"all\"";
+    r.cpus = value.get<std::string>();
+    return "";
+  }
   if (key == "set") {
     if (!value.is_object() || !is_shallow(value)) return "`set` must be an object of settings";
     r.set = value.dump(-1, ' ', true, json::error_handler_t::replace);
     return "";
   }
+  if (key == "own") return take_flag(key, value, r.own);
   if (key == "wait") return take_flag(key, value, r.wait);
   if (key == "clear") return take_flag(key, value, r.clear);
   if (key == "local") return take_flag(key, value, r.local);
@@ -112,7 +119,8 @@ std::variant<Request, Refusal> parse_request(std::string_view text) {
     if (const std::string wrong = take(key, value, r); !wrong.empty()) return Refusal{wrong};
   const bool of_process = r.op == Request::Op::Find || r.op == Request::Op::Migrate ||
                           r.op == Request::Op::Evict || r.op == Request::Op::Process ||
-                          r.op == Request::Op::Why || r.op == Request::Op::Move;
+                          r.op == Request::Op::Why || r.op == Request::Op::Move ||
+                          r.op == Request::Op::Affinity;
   if (of_process && r.pid == 0) return Refusal{"`pid` is missing"};
   if (r.op == Request::Op::Migrate && !j.contains("to")) return Refusal{"`to` is missing"};
   return r;
@@ -138,6 +146,8 @@ std::string request_text(const Request& r) {
   if (!r.set.empty()) j["set"] = json::parse(r.set, nullptr, false);
   if (!r.wait) j["wait"] = false;
   if (r.clear) j["clear"] = true;
+  if (!r.cpus.empty()) j["cpus"] = r.cpus;
+  if (r.own) j["own"] = true;
   if (r.local) j["local"] = true;
   if (r.uid != 0) j["uid"] = r.uid;
   return j.dump(-1, ' ', true, json::error_handler_t::replace);

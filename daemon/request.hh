@@ -29,6 +29,7 @@ struct Request {
     Process,
     Why,
     Move,  ///< from the node where it runs to its home: move it
+    Affinity,
   };
   Op op = Op::Nodes;
   std::int32_t pid = 0;  ///< at its home
@@ -36,6 +37,8 @@ struct Request {
   Node to = 0;           ///< Migrate: 0: home
   wire::local::Mode mode = wire::local::Mode::Hybrid;
   std::string spec;      ///< Faults
+  std::string cpus;      ///< Affinity: "0-3,5", "all"; empty: only asks
+  bool own = false;      ///< Affinity: the process itself asks and knows the answer
   Node node = 0;         ///< Ctl, Drain, Resume: whose; 0: the asked one's
   std::string set;       ///< Ctl, Process, Move: a JSON object
   bool balance = false;  ///< Migrate: the balancer chooses where to

@@ -183,6 +183,8 @@ void Sessions::handle(SessionId id, Incoming& in) {
   if (const auto* state = std::get_if<local::State>(&message)) {
     s.state = *state;
     events_.on_state(s);
+  } else if (const auto* affinity = std::get_if<local::Affinity>(&message)) {
+    s.affinity = affinity->cpus;
   } else if (const auto* open = std::get_if<local::Open>(&message)) {
     events_.on_open(s, *open);
   } else if (const auto* close = std::get_if<local::Close>(&message)) {
@@ -227,6 +229,7 @@ void Sessions::handle_register(Session& s, const local::Register& m, const Incom
   s.comm = get_text(m.comm);
   s.exe = get_text(m.exe);
   s.state = {};
+  s.affinity = {};
   s.deadline_ms = 0;
   if (m.role == local::Role::Deputy) deputies_[pid] = id;
   if (!s.process) {

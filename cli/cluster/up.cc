@@ -113,7 +113,8 @@ int pairs_up(const UpRequest& r, std::string& why) {
     const ApiAnswer answer = ask_api(r.names.node_dir(n) + "/api.sock", {{"op", "nodes"}}, 2000);
     if (!answer.answered) continue;
     for (const nlohmann::json& other : answer.json.value("nodes", nlohmann::json::array()))
-      if (other.value("id", 0U) != n && other.value("state", "") == "up") ++pairs;
+      // With CPU numbers: whoever starts a program next shall see the whole cluster.
+      if (other.value("id", 0U) != n && other.value("state", "") == "up" && other.contains("first_cpu")) ++pairs;
   }
   return pairs;
 }

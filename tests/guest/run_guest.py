@@ -132,7 +132,8 @@ def main():
     if args.engine == "native":
         other = Run("again", args.command, work, args.timeout)
     else:
-        launch = [args.hpc_vmm, "launch", "--engine", args.engine, "--"] + args.command
+        # The host's view: a cluster that happens to be up here would show in what programs print.
+        launch = [args.hpc_vmm, "launch", "--engine", args.engine, "--view", "host", "--"] + args.command
         other = Run(args.engine, launch, work, args.timeout)
     found += differences(native, other)
     if not found:

@@ -68,6 +68,11 @@ HPCVMM_CALL(ipc);
 HPCVMM_CALL(getrlimit);
 HPCVMM_CALL(setrlimit);
 HPCVMM_CALL(prlimit64);
+// calls_view.cc
+HPCVMM_CALL(sched_getaffinity);
+HPCVMM_CALL(sched_setaffinity);
+HPCVMM_CALL(getcpu);
+HPCVMM_CALL(sysinfo);
 // calls_exec.cc
 HPCVMM_CALL(execve);
 HPCVMM_CALL(execveat);
@@ -86,6 +91,9 @@ HPCVMM_CALL(readlink);
 HPCVMM_CALL(readlinkat);
 HPCVMM_CALL(path_first);
 HPCVMM_CALL(path_second);
+HPCVMM_CALL(chdir);
+HPCVMM_CALL(path_xattr);
+HPCVMM_CALL(getcwd);
 
 #undef HPCVMM_CALL
 

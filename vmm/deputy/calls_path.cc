@@ -9,6 +9,7 @@
 #include <string>
 
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/procfs.hh"
@@ -38,6 +39,25 @@ bool pointers_allowed(const CallContext& c) {
   return sys::check_flat(c.row, c.abi, c.args, host_gate()) == 0;
 }
 
+/// open(2) of a name that means the cluster.  
+SysRet open_view(const ViewName& name, std::uint64_t flags) {
+  if ((flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY && !name.path.starts_with("../")) return SysRet::fail(EACCES);
+  if (name.is_text) {
+    if ((flags & O_DIRECTORY) != 0) return SysRet::fail(ENOTDIR);
+    return open_text(name.text, (flags & O_CLOEXEC) != 0);
+  }
+  constexpr std::uint64_t kMaking = O_CREAT | O_EXCL;
+  return gate64(SYS_openat, {word(view_fd()), word(name.path.c_str()), flags & ~kMaking, 0, 0, 0});
+}
+
+/// The flags of an open call, wherever it has them.
+std::uint64_t open_flags(const CallContext& c, unsigned path_at) {
+  if (c.row.call == Call::creat) return O_WRONLY | O_CREAT | O_TRUNC;
+  if (c.row.call != Call::openat2) return static_cast<std::uint32_t>(c.arg(path_at + 1));
+  std::uint64_t flags = 0;
+  return mem::get(flags, c.arg(2)) ? flags : 0;
+}
+
 SysRet open_named(const CallContext& c, int dir_fd, unsigned path_at, std::uint64_t nr64, bool no_follow) {
   if (is_hidden(dir_fd)) return SysRet::fail(EBADF);
   switch (look_at_name(dir_fd, c.arg(path_at))) {
@@ -48,6 +68,8 @@ SysRet open_named(const CallContext& c, int dir_fd, unsigned path_at, std::uint6
       return guard_opened(c.task, gate64(nr64, with_program(c, path_at)));
     case ProcName::Other: break;
   }
+  if (ViewName name; find_view_name(c.task, dir_fd, c.arg(path_at), name))
+    return open_view(name, open_flags(c, path_at));
   return guard_opened(c.task, pass(c));
 }
 
@@ -63,6 +85,15 @@ SysRet program_link(const CallContext& c, std::uint64_t buffer, std::uint64_t ro
   return SysRet::ok(n);
 }
 
+/// Takes run_dir/view out of a path that the kernel has put into the guest's buffer; `ends`: bytes behind it.
+SysRet without_prefix(const SysRet& rc, std::uint64_t buffer, unsigned ends) {
+  if (view_fd() < 0 || rc.is_restart() || rc.value() <= static_cast<std::int64_t>(ends)) return rc;
+  std::string path(static_cast<std::size_t>(rc.value()) - ends, 0);
+  if (!mem::copy_in(path.data(), buffer, path.size()) || !strip_view_prefix(path)) return rc;
+  if (!mem::copy_out(buffer, path.c_str(), path.size() + ends)) return SysRet::fail(EFAULT);
+  return SysRet::ok(path.size() + ends);
+}
+
 SysRet read_link(const CallContext& c, int dir_fd, unsigned path_at) {
   if (is_hidden(dir_fd)) return SysRet::fail(EBADF);
   const std::uint64_t path = c.arg(path_at);
@@ -74,7 +105,12 @@ SysRet read_link(const CallContext& c, int dir_fd, unsigned path_at) {
   char first = 1;
   if (dir_fd != AT_FDCWD && mem::get(first, path) && first == 0 && is_own_exe_link(dir_fd))
     return program_link(c, c.arg(path_at + 1), c.arg(path_at + 2));
-  return pass(c);
+  if (ViewName name; find_view_name(c.task, dir_fd, path, name) && name.is_file) {
+    if (!pointers_allowed(c)) return SysRet::fail(EFAULT);
+    return gate64(SYS_readlinkat,
+                  {word(view_fd()), word(name.path.c_str()), c.arg(path_at + 1), c.arg(path_at + 2), 0, 0});
+  }
+  return without_prefix(pass(c), c.arg(path_at + 1), 0);
 }
 
 /// IA32 stat layouts exist only behind int 0x80, which cannot take a path of ours: by descriptor instead.
@@ -83,6 +119,32 @@ SysRet stat_program32(const CallContext& c, std::uint64_t fstat_nr, std::uint64_
       raw_call(SYS_openat, word(AT_FDCWD), word(c.task.process->exe.c_str()), O_PATH | O_CLOEXEC);
   if (fd < 0) return SysRet::raw(fd);
   const SysRet rc = gate32(fstat_nr, {static_cast<std::uint64_t>(fd), buffer, 0, 0, 0, 0});
+  raw_call(SYS_close, static_cast<std::uint64_t>(fd));
+  return rc;
+}
+
+/// stat and access of a name that means the cluster.
+SysRet examine_view(const CallContext& c, const ViewName& name, unsigned path_at, bool at_link) {
+  if (!pointers_allowed(c)) return SysRet::fail(EFAULT);
+  const std::uint64_t at = word(view_fd());
+  const std::uint64_t path = word(name.path.c_str());
+  const std::uint64_t link_flag = at_link ? AT_SYMLINK_NOFOLLOW : 0;
+  switch (c.row.call) {
+    case Call::access:
+    case Call::faccessat: return gate64(SYS_faccessat, {at, path, c.arg(path_at + 1), 0, 0, 0});
+    case Call::faccessat2:
+    case Call::statx: return gate64(static_cast<std::uint64_t>(c.row.nr64), {at, path, c.arg(2), c.arg(3), c.arg(4), 0});
+    default: break;
+  }
+  const std::uint64_t buffer = c.arg(path_at + 1);
+  if (c.abi == Abi::X64) return gate64(SYS_newfstatat, {at, path, buffer, link_flag, 0, 0});
+  const std::uint64_t no_follow = at_link ? O_NOFOLLOW : 0;
+  const std::int64_t fd = raw_call(SYS_openat, at, path, O_PATH | O_CLOEXEC | no_follow);
+  if (fd < 0) return SysRet::raw(fd);
+  const bool is_wide = c.row.call == Call::stat64 || c.row.call == Call::lstat64 || c.row.call == Call::fstatat64;
+  const bool is_oldest = c.row.call == Call::oldstat || c.row.call == Call::oldlstat;
+  const std::uint64_t nr = is_wide ? kFstat64Ia32 : is_oldest ? kOldFstat : kFstat32;
+  const SysRet rc = gate32(nr, {static_cast<std::uint64_t>(fd), buffer, 0, 0, 0, 0});
   raw_call(SYS_close, static_cast<std::uint64_t>(fd));
   return rc;
 }
@@ -124,6 +186,8 @@ SysRet examine(const CallContext& c, int dir_fd, unsigned path_at) {
     case ProcName::Exe: return stays_at_link(c) ? pass(c) : on_program(c, path_at);
     case ProcName::Other: break;
   }
+  if (ViewName name; find_view_name(c.task, dir_fd, c.arg(path_at), name) && name.is_file)
+    return examine_view(c, name, path_at, stays_at_link(c));
   return pass(c);
 }
 
@@ -153,6 +217,27 @@ SysRet call_openat2(const CallContext& c) {
 SysRet call_readlink(const CallContext& c) { return read_link(c, AT_FDCWD, 0); }
 
 SysRet call_readlinkat(const CallContext& c) { return read_link(c, c.as_int(0), 1); }
+
+SysRet call_chdir(const CallContext& c) {
+  ViewName name;
+  if (!find_view_name(c.task, AT_FDCWD, c.arg(0), name) || !name.is_file) return pass(c);
+  const std::int64_t fd =
+      raw_call(SYS_openat, word(view_fd()), word(name.path.c_str()), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return SysRet::raw(fd);
+  const SysRet rc = gate64(SYS_fchdir, {static_cast<std::uint64_t>(fd), 0, 0, 0, 0, 0});
+  raw_call(SYS_close, static_cast<std::uint64_t>(fd));
+  return rc;
+}
+
+/// Such files have no attributes; ls asks for them.
+SysRet call_path_xattr(const CallContext& c) {
+  ViewName name;
+  if (!find_view_name(c.task, AT_FDCWD, c.arg(0), name)) return pass(c);
+  const bool lists = c.row.call == Call::listxattr || c.row.call == Call::llistxattr;
+  return lists ? SysRet::ok() : SysRet::fail(ENODATA);
+}
+
+SysRet call_getcwd(const CallContext& c) { return without_prefix(pass(c), c.arg(0), 1); }
 
 SysRet call_path_first(const CallContext& c) { return examine(c, AT_FDCWD, 0); }
 

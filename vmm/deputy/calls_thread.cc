@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/exit_words.hh"
 #include "vmm/deputy/fork_locks.hh"
@@ -228,6 +229,7 @@ SysRet clone_thread(Task& t, const CloneArgs& a, Abi abi) {
   }
   fresh->vcpu = fresh->owned_vcpu.get();
   fresh->process = t.process;
+  fresh->affinity = copy_affinity(t);
   copy_vcpu_state(*fresh->vcpu, *t.vcpu);
   set_child_registers(*fresh->vcpu, t.vcpu->regs(), a, abi);
   std::uint64_t mask = 0;
@@ -261,6 +263,7 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   set_child_registers(*t.vcpu, parent, a, abi);
   keep_registers(t);
   home_of(t).start_child();
+  tell_affinity(t);
   set_guest_mask(t, mask);
 }
 
@@ -350,6 +353,7 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   child.vcpu = t.vcpu;
   child.vfork_child = true;
   child.altstack = t.altstack;
+  child.affinity = copy_affinity(t);
   set_child_registers(*t.vcpu, saved, a, abi);
   VforkStart start{&child, mask};
   CloneArgs host = a;
@@ -405,6 +409,7 @@ SysRet clone_sharing(Task& t, const CloneArgs& a, Abi abi) {
   copy_vcpu_state(*child->vcpu, *t.vcpu);
   set_child_registers(*child->vcpu, t.vcpu->regs(), a, abi);
   child->process = process_for_child(t, a, *child);
+  child->affinity = copy_affinity(t);
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) {
     const mem::LockGuard guard(t.process->mm->lock());

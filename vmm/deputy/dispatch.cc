@@ -101,6 +101,10 @@ constexpr Binding kBindings[] = {
     B(ugetrlimit, getrlimit),
     B(setrlimit, setrlimit),
     B(prlimit64, prlimit64),
+    B(sched_getaffinity, sched_getaffinity),
+    B(sched_setaffinity, sched_setaffinity),
+    B(getcpu, getcpu),
+    B(sysinfo, sysinfo),
     B(execve, execve),
     B(execveat, execveat),
     B(close, close),
@@ -128,6 +132,12 @@ constexpr Binding kBindings[] = {
     B(statx, path_second),
     B(faccessat, path_second),
     B(faccessat2, path_second),
+    B(getxattr, path_xattr),
+    B(lgetxattr, path_xattr),
+    B(listxattr, path_xattr),
+    B(llistxattr, path_xattr),
+    B(chdir, chdir),
+    B(getcwd, getcwd),
 #undef B
 };
 

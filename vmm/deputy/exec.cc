@@ -11,7 +11,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "guest-agent/view/cpu_text.hh"
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/exit_words.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
@@ -66,7 +68,7 @@ struct Reader {
   }
 };
 
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kVersion = 2;
 
 constexpr std::size_t kLongest = 131072;             // of one string, its NUL included
 constexpr std::size_t kMost = std::size_t{6} << 20;  // of all
@@ -137,6 +139,7 @@ std::string encode(const ExecConfig& c) {
   put_number(out, c.options.cpus);
   put_number(out, word(c.options.cluster_fd));
   put_number(out, c.options.node);
+  put_number(out, word(c.options.view_fd));
   put_number(out, c.options.facts_known ? 1 : 0);
   put_number(out, static_cast<std::uint64_t>(c.options.chosen_for));
   put_number(out, c.nofile_hard);
@@ -150,6 +153,7 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.kvm_fd));
   put_number(out, word(c.self_fd));
   put_string(out, c.seccomp);
+  put_string(out, c.affinity);
   put_string(out, c.cpuid);
   return out;
 }
@@ -164,6 +168,7 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.options.cpus = static_cast<std::uint32_t>(r.number());
   c.options.cluster_fd = r.as_int();
   c.options.node = static_cast<std::uint32_t>(r.number());
+  c.options.view_fd = r.as_int();
   c.options.facts_known = r.number() != 0;
   c.options.chosen_for = static_cast<Abi>(r.number());
   c.nofile_hard = r.number();
@@ -180,6 +185,7 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.kvm_fd = r.as_int();
   c.self_fd = r.as_int();
   c.seccomp = r.string();
+  c.affinity = r.string();
   c.cpuid = r.string();
   return r.ok && r.at == bytes.size();
 }
@@ -248,6 +254,9 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   config.options.trace_fd = keep_across_exec(t, p.options.trace_fd);
   config.options.summary_fd = keep_across_exec(t, p.options.summary_fd);
   config.options.cluster_fd = keep_across_exec(t, cluster_fd());
+  config.options.view_fd = keep_across_exec(t, view_fd());
+  if (const std::unique_ptr<wire::view::CpuSet> cpus = copy_affinity(t); cpus != nullptr)
+    config.affinity = view::cpu_list(*cpus);
   if (p.seccomp != nullptr) config.seccomp = seccomp_encode(*p.seccomp);
   const int error = run_managed(t, plan);
   drop_kept(t, config.program_fd);
@@ -256,6 +265,7 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   drop_kept(t, config.options.trace_fd);
   drop_kept(t, config.options.summary_fd);
   drop_kept(t, config.options.cluster_fd);
+  drop_kept(t, config.options.view_fd);
   raw_call(SYS_close, word(program_fd));
   return error;
 }

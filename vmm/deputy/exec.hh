@@ -28,6 +28,7 @@ struct ExecConfig {
   std::uint64_t mask = 0;  // guest's signal mask
   int kvm_fd = -1, self_fd = -1;
   std::string seccomp;
+  std::string affinity;  // the executing thread's CPUs of the cluster; empty: all
   std::string cpuid;  // engine::kvm::cpuid_bytes()
 };
 

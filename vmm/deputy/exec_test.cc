@@ -18,6 +18,8 @@ ExecConfig unusual() {
   c.options.trace_fd = 900;
   c.options.summary_fd = 901;
   c.options.cpus = 7;
+  c.options.view_fd = 905;
+  c.affinity = "0-3,17";
   c.options.facts_known = true;
   c.options.kvm_run[0] = 1;
   c.options.kvm_run[1] = 2;
@@ -43,6 +45,8 @@ void expect_same(const ExecConfig& a, const ExecConfig& b) {
   EXPECT_EQ(a.options.trace_fd, b.options.trace_fd);
   EXPECT_EQ(a.options.summary_fd, b.options.summary_fd);
   EXPECT_EQ(a.options.cpus, b.options.cpus);
+  EXPECT_EQ(a.options.view_fd, b.options.view_fd);
+  EXPECT_EQ(a.affinity, b.affinity);
   EXPECT_EQ(a.options.facts_known, b.options.facts_known);
   for (unsigned i = 0; i < 2; ++i) {
     EXPECT_EQ(a.options.kvm_run[i], b.options.kvm_run[i]);

@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
@@ -19,6 +20,7 @@ void set_migrate_hooks() {
   // A vfork child is a process of its own on its parent's memory.
   hooks.process_id = [] { return self().vfork_child ? self().tid : static_cast<int>(raw_call(SYS_getpid)); };
   hooks.cluster_fd = cluster_fd;
+  hooks.affinity = set_affinity_from_outside;
   hooks.leaves = show_copied_names;
   hooks.is_back = show_own_names;
   migrate::set_host_hooks(hooks);

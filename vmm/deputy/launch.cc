@@ -19,6 +19,8 @@
 #include <cstring>
 
 #include "guest-agent/vdso/vdso.hh"
+#include "guest-agent/view/cpu_text.hh"
+#include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/dispatch.hh"
 #include "vmm/deputy/gate.hh"
@@ -232,7 +234,10 @@ void join_cluster(Start& s, Task& t) {
   const Options& o = s.config.options;
   const Process& p = *t.process;
   migrate::Identity who;
-  who.node = o.node;
+  if (!s.executed) adopt_host_affinity(t, o.node);
+  if (wire::view::CpuSet cpus; view::parse_cpu_list(s.config.affinity, cpus) && !cpus.empty())
+    t.affinity = std::make_unique<wire::view::CpuSet>(cpus);
+  who.node = place_for(t, o.node);
   who.ia32 = p.abi == Abi::Ia32;
   who.vdso_table = p.vdso != 0 ? p.vdso - HPCVMM_VDSO_TABLE_BYTES : 0;
   who.exe = p.exe;
@@ -244,6 +249,7 @@ void join_cluster(Start& s, Task& t) {
   who.comm = s.program.execfn.substr(slash == std::string::npos ? 0 : slash + 1);
   who.same_process = s.executed;
   if (o.trace_fd >= 0 || t.debug != nullptr || p.seccomp != nullptr) home_of(t).forbid_local_calls();
+  set_viewed_process(t.process.get());
   std::string why;
   if (auto ok = home_of(t).start(*p.mm, who); !ok) {
     why = ok.error().code == ENOENT || ok.error().code == ECONNREFUSED || g_cluster_fd < 0
@@ -252,6 +258,7 @@ void join_cluster(Start& s, Task& t) {
   } else {
     static_cast<void>(home_of(t).start_there(why));
   }
+  tell_affinity(t);
   if (o.node == 0 || why.empty()) return;
   if (s.executed) {
     if (o.verbose) say("hpc-vmm: pid %d stays at home: %s\n", t.tid, why.c_str());
@@ -409,6 +416,7 @@ int launch(LaunchRequest request) {
   if (kvm >= 0) hide_fd(kvm, &g_kvm_fd);
   hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC), &g_self_fd);
   if (request.options.cluster_fd >= 0) hide_fd(request.options.cluster_fd, &g_cluster_fd);
+  set_view_folder(request.options.view_fd);
   const char* const name = request.program.path.c_str();
   load::Verdict v = load::resolve_program(request.program, s->program);
   if (v.ok() && s->program.native == load::Native::No) v = load::open_images(s->program.fd.get(), s->images);
@@ -463,6 +471,7 @@ void continue_exec(int argc, char** argv, char** envp) {
     if (*keep >= 0) *keep = hide_fd(*keep);
   if (s->config.kvm_fd >= 0) hide_fd(s->config.kvm_fd, &g_kvm_fd);
   if (s->config.options.cluster_fd >= 0) hide_fd(s->config.options.cluster_fd, &g_cluster_fd);
+  set_view_folder(s->config.options.view_fd);
   hide_fd(s->config.self_fd, &g_self_fd);
   engine::kvm::set_cpuid_bytes(s->config.cpuid);
   s->program.fd = UniqueFd(s->config.program_fd);

@@ -237,6 +237,29 @@ std::string filter_rollup(std::string_view host, std::string_view smaps, const V
   return out;
 }
 
+std::string filter_stat(std::string_view host, std::uint64_t more_ticks,
+                        const std::function<unsigned(unsigned)>& cpu_in_view) {
+  // The name in brackets may hold blanks and brackets; behind the last one comes field 3.
+  constexpr unsigned kUserTime = 14;
+  constexpr unsigned kProcessor = 39;
+  const std::size_t bracket = host.rfind(')');
+  if (bracket == std::string_view::npos) return std::string(host);
+  std::string out(host.substr(0, bracket + 1));
+  std::string_view rest = host.substr(bracket + 1);
+  for (unsigned field = 3; !rest.empty() && rest[0] == ' '; ++field) {
+    rest.remove_prefix(1);
+    const std::string_view word = rest.substr(0, rest.find_first_of(" \n"));
+    rest.remove_prefix(word.size());
+    std::uint64_t value = 0;
+    out += ' ';
+    if ((field != kUserTime && field != kProcessor) || !parse_number(word, value))
+      out += word;
+    else
+      out += std::to_string(field == kUserTime ? value + more_ticks : cpu_in_view(static_cast<unsigned>(value)));
+  }
+  return out += rest;
+}
+
 std::string filter_status(std::string_view host, const Status& status) {
   const auto as_mask = [](std::uint64_t bits) {
     std::array<char, 17> text{};
@@ -254,6 +277,10 @@ std::string filter_status(std::string_view host, const Status& status) {
     if (key == "SigCgt") value = as_mask(status.caught);
     if (key == "Seccomp") value = std::to_string(status.seccomp_mode);
     if (key == "Seccomp_filters") value = std::to_string(status.seccomp_filters);
+    if (key == "Cpus_allowed") value = status.cpus;
+    if (key == "Cpus_allowed_list") value = status.cpu_list;
+    if (key == "Mems_allowed") value = status.nodes;
+    if (key == "Mems_allowed_list") value = status.node_list;
     if (value.empty()) {
       out += line;
     } else {

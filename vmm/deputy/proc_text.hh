@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -47,7 +48,12 @@ struct Status {
   std::uint64_t ignored = 0, caught = 0;  // signals, bit 0 is signal 1
   std::uint64_t threads = 1;
   std::uint64_t seccomp_mode = 0, seccomp_filters = 0;
+  /// Of the cluster; empty: the host's.
+  std::string cpus, cpu_list, nodes, node_list;
 };
+/// /proc/PID/stat with more user time, and another CPU number.
+std::string filter_stat(std::string_view host, std::uint64_t more_ticks,
+                        const std::function<unsigned(unsigned)>& cpu_in_view);
 std::string filter_status(std::string_view host, const Status& status);
 
 }  // namespace hpcvmm::deputy::proc_text

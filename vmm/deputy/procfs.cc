@@ -15,7 +15,9 @@
 #include <string>
 #include <string_view>
 
+#include "guest-agent/view/cpu_text.hh"
 #include "hpcvmm/base/layout.hh"
+#include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/proc_text.hh"
@@ -163,6 +165,17 @@ proc_text::Status status_of(const Task& t) {
     const mem::LockGuard guard(p.lock);
     s.threads = p.tasks.size();
   }
+  if (wire::view::Cluster c; read_cluster(c)) {
+    const std::unique_ptr<wire::view::CpuSet> affinity = copy_affinity(t);
+    const wire::view::CpuSet cpus = effective_affinity(affinity.get(), c);
+    wire::view::CpuSet nodes;
+    for (std::uint32_t i = 0; i < c.node_count; ++i)
+      if (c.nodes[i].online != 0) nodes.add(c.nodes[i].id);
+    s.cpus = view::cpu_mask(cpus, c.cpu_ids);
+    s.cpu_list = view::cpu_list(cpus);
+    s.nodes = view::cpu_mask(nodes, 1024);  // as many as Linux says on x86-64
+    s.node_list = view::cpu_list(nodes);
+  }
   const mem::LockGuard guard(p.signals->lock);
   for (int signo = 1; signo <= 64; ++signo) {
     const std::uint64_t handler = p.signals->actions[signo].handler;
@@ -220,6 +233,12 @@ bool make_view(const Task& t, int fd, const OpenedName& name, std::string& out) 
     out = proc_text::filter_status(host, status_of(t));
     return true;
   }
+  if (name.file == "stat") {
+    std::int64_t pid = 0;
+    std::from_chars(name.pid.data(), name.pid.data() + name.pid.size(), pid);
+    out = stat_in_view(t, host, pid);
+    return true;
+  }
   const proc_text::View view = view_of(t);
   if (name.file == "numa_maps") {
     out = proc_text::filter_numa_maps(host, view);
@@ -254,6 +273,12 @@ sys::SysRet replace_by_view(Task& t, int fd, const OpenedName& name) {
 }
 
 }  // namespace
+
+sys::SysRet open_text(const std::string& text, bool cloexec) {
+  const std::int64_t fd = text_file(text);
+  if (fd >= 0 && !cloexec) raw_call(SYS_fcntl, static_cast<std::uint64_t>(fd), F_SETFD, 0);
+  return sys::SysRet::raw(fd);
+}
 
 bool parse_fd(const char* name, int& fd) {
   const std::string_view text(name);
@@ -303,6 +328,10 @@ sys::SysRet guard_opened(Task& t, sys::SysRet opened) {
     // Only a process directory has one that counts; the kernel's own files of that name lie elsewhere.
     return isolates && may_be_deputy(name.dir) ? refuse(fd, EACCES) : opened;
   }
+  // Everybody's, for ps and top: it names CPUs.
+  if (name.file == "stat" && view_fd() >= 0 && name.pid.find_first_not_of("0123456789") == std::string::npos &&
+      !name.pid.empty())
+    return replace_by_view(t, fd, name);
   if (!proc_text::is_telling_file(name.file)) return opened;
   if (!exists((name.mount + "/self/task/" + name.pid).c_str())) return opened;
   return replace_by_view(t, fd, name);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "vmm/deputy/task.hh"
 #include "vmm/sys/row.hh"
@@ -30,6 +31,9 @@ bool is_own_exe_link(int fd);
 /// To be called with the result of every open of the guest.  Closes memory files (EACCES) and puts the
 /// guest's view in the place of maps-like files of this process; returns the result the guest gets.
 sys::SysRet guard_opened(Task& t, sys::SysRet opened);
+
+/// open(2) of a file that holds this text, read-only.
+sys::SysRet open_text(const std::string& text, bool cloexec);
 
 enum class ProcDir : std::uint8_t { Other, Descriptors, MapFiles, Tasks };
 /// Which directory with names of the VMM's the guest is listing.

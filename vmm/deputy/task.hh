@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hpcvmm/base/cpu.hh"
+#include "hpcvmm/wire/view.hh"
 #include "vmm/engine/engine.hh"
 #include "vmm/gdb/server.hh"
 #include "vmm/mem/lock.hh"
@@ -43,6 +44,7 @@ struct Options {
   std::uint32_t cpus = 0;  // 0: no limit
   int cluster_fd = -1;     // the socket of its home node's hpcd (O_PATH); -1: no cluster
   std::uint32_t node = 0;  // the node it shall run on; 0: at home
+  int view_fd = -1;        // run_dir/view of that hpcd (O_PATH); -1: the guest sees the host
   // What this host's engines can do (probe::EngineFacts), found out once for the whole tree.
   bool facts_known = false;
   std::uint8_t kvm_run[2] = {};  // probe::CodeRun by Abi
@@ -73,6 +75,7 @@ struct Process {
   mem::Lock lock;                                // protects what follows
   std::vector<struct Task*> tasks;
   Counters ended;  // of threads that have exited
+  wire::view::CpuSet told_affinity;  // what hpcd knows of its threads' affinities; empty: all CPUs
 };
 
 /// What set_robust_list(2) was told; head 0: nothing.
@@ -108,6 +111,8 @@ struct Task {
   std::uint64_t call_mask = 0;
 
   sys::AltStack altstack;
+  /// CPUs of the cluster that sched_setaffinity has bound it to; nullptr: all.  Under the process's lock.
+  std::unique_ptr<wire::view::CpuSet> affinity;
   std::uint64_t last_trap = 0, last_error = 0, last_cr2 = 0;
   std::uint64_t host_faults = 0;  // without progress, at the same rip
   std::uint64_t host_fault_rip = 0;

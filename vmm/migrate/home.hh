@@ -91,6 +91,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   [[nodiscard]] bool joined() const { return started_.load(); }
   /// True while every page is here and no move has begun.
   [[nodiscard]] bool all_here() const { return phase_.load() == static_cast<std::uint32_t>(Phase::Home); }
+  /// The node whose CPUs execute it now, 0: here.
+  [[nodiscard]] std::uint32_t where() const { return runs_away() ? there_.load() : 0; }
+  /// Tells hpcd which CPUs of the cluster the process is bound to.
+  void tell_affinity(const wire::view::CpuSet& cpus);
   /// The node it is to run on, 0: here.
   [[nodiscard]] std::uint32_t wanted() const { return wanted_.load(); }
 

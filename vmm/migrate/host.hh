@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "hpcvmm/wire/view.hh"
+
 namespace hpcvmm::migrate {
 
 struct HostHooks {
@@ -15,6 +17,8 @@ struct HostHooks {
   int (*process_id)() = nullptr;
   /// hpcd's socket, open with O_PATH; -1: no cluster.
   int (*cluster_fd)() = nullptr;
+  /// Somebody else has bound the process to these CPUs; empty: to none.
+  void (*affinity)(const wire::view::CpuSet& cpus) = nullptr;
   /// The guest is stopped and its memory still here; every page of it is here again.
   void (*leaves)() = nullptr;
   void (*is_back)() = nullptr;

@@ -146,8 +146,7 @@ LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote) {
     case Call::getrandom:
     case Call::sched_yield:
     case Call::time:
-    case Call::gettimeofday:
-    case Call::getcpu: return done(regs, abi, here(*row, abi, args, runner));
+    case Call::gettimeofday: return done(regs, abi, here(*row, abi, args, runner));
     case Call::futex:
     case Call::futex_time64: return futex(*row, abi, args, regs, runner, remote);
     default: return LocalCall::Home;

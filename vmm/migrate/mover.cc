@@ -195,6 +195,11 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       return;
     }
     case local::Type::Report: return report(cantmove_);
+    case local::Type::Affinity: {
+      local::Affinity a{};
+      if (as(a, message, bytes) && host().affinity != nullptr) host().affinity(a.cpus);
+      return;
+    }
     default: return;
   }
 }
@@ -207,6 +212,13 @@ void Home::refuse(std::uint64_t request, int code, const std::string& why) {
   d.figures = figures_;
   copy_text(d.why, sizeof d.why, why);
   link_.send_control(&d, sizeof d);
+}
+
+void Home::tell_affinity(const wire::view::CpuSet& cpus) {
+  if (!joined()) return;
+  local::Affinity a{};
+  a.cpus = cpus;
+  link_.send_control(&a, sizeof a);
 }
 
 void Home::report(const std::string& cantmove) {

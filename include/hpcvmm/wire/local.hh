@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "hpcvmm/wire/view.hh"
+
 namespace hpcvmm::wire::local {
 
 inline constexpr std::uint16_t kVersion = 1;
@@ -28,6 +30,7 @@ enum class Type : std::uint16_t {
   MoveDone = 6,  // the answer to Move
   FileSeen = 7,  // (deputy) this file is mapped and not in the table of files (wire/files.hh): get to know it
   FileAsk = 8,   // (remote) is there a file of this content?
+  Affinity = 9,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
   // From hpcd.
   Welcome = 64,     // the answer to Register
   Attach = 65,      // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
@@ -36,7 +39,7 @@ enum class Type : std::uint16_t {
   Move = 68,        // move to that node
   FileTable = 69,   // (to a deputy, before Attach) + one descriptor: wire/files.hh, to be mapped read-only
   FileAnswer = 70,  // the answer to FileAsk, + one descriptor when code is 0: the content, sealed
-  Report = 71,       // a header only: send State, please
+  Report = 71,      // a header only: send State, please
 };
 
 struct Header {
@@ -78,6 +81,11 @@ struct State {
   std::uint64_t remote_pages = 0;   ///< pages whose only copy is away
   std::uint64_t home_calls = 0;     ///< system calls so far that are made at home wherever it runs
   char cantmove[128] = {};          ///< empty: it can move
+};
+
+struct Affinity {
+  Header header{Type::Affinity, kVersion, sizeof(Affinity)};
+  view::CpuSet cpus;  ///< empty: all
 };
 
 struct Open {

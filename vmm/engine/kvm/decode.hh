@@ -62,6 +62,31 @@ inline bool cpuid_bit(const CpuidTable& t, unsigned leaf, unsigned sub, char reg
   return (v >> bit & 1) != 0;
 }
 
+/// State components that a guest gets: x87, SSE, AVX, AVX-512.  Not AMX, whose state is 8 KiB.
+inline constexpr std::uint64_t kGuestXcr0 = 0xe7;
+
+/// Bytes of the XSAVE area with the components that the guest has of the host's.  Not CPUID 0xD.0:EBX, which
+/// counts AMX where the host has it switched on.  CPUID traps where the host is itself a guest (4 us each,
+/// measured): asked once.
+inline std::uint32_t xsave_bytes() {
+  constexpr std::uint32_t kLegacyAndHeader = 576;
+  std::uint32_t bytes = kLegacyAndHeader;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid_count(1, 0, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return bytes;
+  std::uint32_t low = 0;
+  std::uint32_t high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  // KVM hands out PKRU's (9) whether the guest may use it or not.
+  constexpr std::uint64_t kHandedOut = kGuestXcr0 | 1U << 9;
+  for (unsigned component = 2; component < 10; ++component)
+    if ((low & kHandedOut & (1U << component)) != 0 && __get_cpuid_count(0xd, component, &a, &b, &c, &d) != 0)
+      bytes = std::max(bytes, a + b);
+  return bytes;
+}
+
 /// The FP state a fresh process starts with, in XSAVE layout.  Source: Intel SDM vol. 1, 13.4.
 inline void init_fp_area(FpState& fp) {
   fp.area.fill(std::byte{0});
@@ -71,21 +96,7 @@ inline void init_fp_area(FpState& fp) {
   std::memcpy(fp.area.data(), &fcw, sizeof fcw);
   std::memcpy(fp.area.data() + 24, &mxcsr, sizeof mxcsr);
   std::memcpy(fp.area.data() + 512, &xstate_bv, sizeof xstate_bv);
-  // Asked once: CPUID traps where the host is itself a guest (4 us each, measured).
-  static const std::uint32_t bytes = [] {
-    // Not CPUID's total: it counts AMX's tiles, 8 KiB that guests are not offered, once the host has them.
-    constexpr unsigned kOffered[] = {2, 5, 6, 7, 9};  // AVX, three of AVX-512, PKRU
-    std::uint32_t end = 576;
-    for (const unsigned component : kOffered) {
-      unsigned size = 0;
-      unsigned offset = 0;
-      unsigned c = 0;
-      unsigned d = 0;
-      if (__get_cpuid_count(0xd, component, &size, &offset, &c, &d) != 0 && size != 0 && (c & 1U) == 0)
-        end = std::max(end, offset + size);
-    }
-    return end;
-  }();
+  static const std::uint32_t bytes = xsave_bytes();
   fp.bytes = bytes;
 }
 

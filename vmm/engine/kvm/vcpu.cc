@@ -169,7 +169,7 @@ Status KvmVcpu::setup_registers() {
   if ((s.cr4 & 0x4'0000) != 0) {
     kvm_xcrs x{};
     x.nr_xcrs = 1;
-    x.xcrs[0].value = read_xcr0() & 0xe7;  // the guest sees the AVX-512 the host has; no AMX
+    x.xcrs[0].value = read_xcr0() & kGuestXcr0;
     // A refusal leaves XCR0 at x87: AVX then is absent for the guest, which CPUID says too.
     static_cast<void>(call(fd_, KVM_SET_XCRS, &x, "KVM_SET_XCRS"));
   }
