@@ -89,6 +89,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   // SessionEvents
   void on_register(Session& s, const wire::local::Register& m, const Session* before) override;
   void on_state(Session& s) override;
+  void on_affinity(Session& s) override;
   void on_open(Session& s, const wire::local::Open& m) override;
   void on_close(Session& s, const wire::local::Close& m) override;
   void on_move_done(Session& s, const wire::local::MoveDone& m) override;

@@ -1,4 +1,5 @@
 // The requests about where in the cluster's CPUs a process may run (sched_setaffinity, taskset).
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 
@@ -25,11 +26,18 @@ std::string text_of(const wire::view::CpuSet& cpus) { return cpus.empty() ? "all
 
 }  // namespace
 
+void Hpcd::on_affinity(Session& s) {
+  std::vector<Node> nodes = view_.nodes_of(s.affinity);
+  std::sort(nodes.begin(), nodes.end());
+  balance_.bind(s, s.affinity.empty() ? std::vector<Node>() : std::move(nodes));
+}
+
 void Hpcd::handle_affinity(const Request& r, uid_t caller, const Answer& answer) {
   Session* s = sessions_.find_deputy(r.pid);
   if (s == nullptr) s = sessions_.find_deputy(process_of(r.pid));
   if (s == nullptr)
-    return answer(refusal(ESRCH, "process " + std::to_string(r.pid) + " is not managed by hpc-vmm here"), true);
+    return answer(refusal(ESRCH, "process " + std::to_string(r.pid) + " is not managed by hpc-vmm here"),
+                  true);
   if (r.cpus.empty()) return answer({{"ok", true}, {"cpus", text_of(s->affinity)}}, true);
   if (caller != 0 && caller != s->uid)
     return answer(refusal(EPERM, "process " + std::to_string(s->pid) + " belongs to another user"), true);
@@ -38,10 +46,11 @@ void Hpcd::handle_affinity(const Request& r, uid_t caller, const Answer& answer)
     return answer(refusal(EINVAL, "`cpus` is no list of CPUs such as 0-3,5"), true);
   const wire::view::CpuSet online = view_.online();
   if (!wanted.empty() && wanted.with(online).empty())
-    return answer(refusal(EINVAL, "no CPU of " + r.cpus + " is online; /sys/devices/system/cpu/online has them"),
-                  true);
+    return answer(
+        refusal(EINVAL, "no CPU of " + r.cpus + " is online; /sys/devices/system/cpu/online has them"), true);
   if (wanted.with(online) == online) wanted = {};
   const wire::view::CpuSet before = std::exchange(s->affinity, wanted);
+  on_affinity(*s);
   if (!r.own) {
     local::Affinity m;
     m.cpus = wanted;
@@ -53,6 +62,7 @@ void Hpcd::handle_affinity(const Request& r, uid_t caller, const Answer& answer)
   if (view_.allows(wanted, where)) return answer(done, true);
   if (nodes.empty()) {
     s->affinity = before;
+    on_affinity(*s);
     return answer(refusal(EINVAL, "the nodes of these CPUs take nobody now"), true);
   }
   Request move;
@@ -63,7 +73,10 @@ void Hpcd::handle_affinity(const Request& r, uid_t caller, const Answer& answer)
   moves_.start(*s, move, caller, now_ms_, [this, id, before, answer, done](const json& moved, bool final) {
     if (!final) return;
     if (moved.value("ok", false)) return answer(done, true);
-    if (Session* const again = sessions_.find(id); again != nullptr) again->affinity = before;
+    if (Session* const again = sessions_.find(id); again != nullptr) {
+      again->affinity = before;
+      on_affinity(*again);
+    }
     answer(moved, true);
   });
 }

@@ -185,6 +185,7 @@ void Sessions::handle(SessionId id, Incoming& in) {
     events_.on_state(s);
   } else if (const auto* affinity = std::get_if<local::Affinity>(&message)) {
     s.affinity = affinity->cpus;
+    events_.on_affinity(s);
   } else if (const auto* open = std::get_if<local::Open>(&message)) {
     events_.on_open(s, *open);
   } else if (const auto* close = std::get_if<local::Close>(&message)) {

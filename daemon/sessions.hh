@@ -57,6 +57,8 @@ class SessionEvents {
   /// channels have been given to on_gone by then.
   virtual void on_register(Session& s, const wire::local::Register& m, const Session* before) = 0;
   virtual void on_state(Session& s) = 0;
+  /// It has said which CPUs it is bound to.
+  virtual void on_affinity(Session& s) = 0;
   virtual void on_open(Session& s, const wire::local::Open& m) = 0;
   virtual void on_close(Session& s, const wire::local::Close& m) = 0;
   virtual void on_move_done(Session& s, const wire::local::MoveDone& m) = 0;

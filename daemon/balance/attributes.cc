@@ -96,6 +96,24 @@ std::string take_one(const std::string& key, const json& value, Attributes& a) {
 
 }  // namespace
 
+Attributes narrowed(const Attributes& a, const std::vector<balancer::NodeId>& bound, balancer::NodeId home) {
+  Attributes out = a;
+  if (bound.empty()) return out;
+  const auto has = [](const std::vector<balancer::NodeId>& all, balancer::NodeId n) {
+    return std::binary_search(all.begin(), all.end(), n);
+  };
+  out.mask.clear();
+  for (const balancer::NodeId n : bound)
+    if (a.mask_mode == MaskMode::None || has(a.mask, n) == (a.mask_mode == MaskMode::Allow))
+      out.mask.push_back(n);
+  // Between a mask of people and CPUs that do not meet, the CPUs count.
+  if (out.mask.empty()) out.mask = bound;
+  if (out.mask.size() > peer::kMostMasked) out.mask.resize(peer::kMostMasked);
+  out.mask_mode = MaskMode::Allow;
+  out.locked = a.locked || !has(bound, home);
+  return out;
+}
+
 void put_attributes(const Attributes& a, json& to) {
   to["locked"] = a.locked;
   to["home_only"] = a.home_only;

@@ -26,6 +26,11 @@ struct Attributes {
   bool operator==(const Attributes&) const = default;
 };
 
+/// `a` for a process that is bound to the CPUs of the nodes `bound` (ascending; empty: it is not).  A mask
+/// never keeps home from taking its own, so a process that is bound to CPUs of other nodes only is locked,
+/// too.  Pure.
+Attributes narrowed(const Attributes& a, const std::vector<balancer::NodeId>& bound, balancer::NodeId home);
+
 /// Fills the keys locked, home_only, run_on, kind, decay and mask of `to`.
 void put_attributes(const Attributes& a, nlohmann::json& to);
 /// Takes any subset of those keys.  Empty: done; else what is wrong, and `a` is as it was.

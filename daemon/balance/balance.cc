@@ -229,12 +229,12 @@ Process Balance::describe_own(const OwnProcess& p, const Session& s) const {
   out.moves = s.state.migrations;
   out.working_set_mib = p.rss_mib;
   out.home_calls_ps = p.calls.per_s();
-  out.kind = p.attributes.kind;
-  out.locked = p.attributes.locked;
-  out.home_only = p.attributes.home_only;
-  out.run_on = p.attributes.run_on;
-  out.mask_mode = p.attributes.mask_mode;
-  out.mask = p.attributes.mask;
+  out.kind = p.orders.kind;
+  out.locked = p.orders.locked;
+  out.home_only = p.orders.home_only;
+  out.run_on = p.orders.run_on;
+  out.mask_mode = p.orders.mask_mode;
+  out.mask = p.orders.mask;
   out.cannot_move = s.state.cantmove[0] != 0 && now_s_ - p.cannot_move_s < kCannotMoveS;
   out.moving = p.moving || p.not_before_s > now_s_;
   return out;

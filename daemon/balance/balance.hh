@@ -34,8 +34,10 @@ namespace hpcvmm::daemon {
 struct OwnProcess {
   SessionId session = 0;
   pid_t pid = 0;
-  Attributes attributes;
-  Track track{0, 1};  ///< while it runs here
+  Attributes attributes;    ///< as people have said
+  std::vector<Node> bound;  ///< ascending: the nodes of the CPUs it is bound to; empty: all
+  Attributes orders;        ///< what follows from both
+  Track track{0, 1};        ///< while it runs here
   CallRate calls;
   float rss_mib = 0;  ///< at the last sample
   std::string exe;
@@ -121,6 +123,8 @@ class Balance {
   /// What Welcome::start_on shall say.
   Node on_register(const Session& s, const wire::local::Register& m, bool same_process);
   void on_state(const Session& s);
+  /// It has been bound to CPUs of these nodes (sched_setaffinity); none: to no CPUs.
+  void bind(const Session& s, std::vector<Node> nodes);
   /// Before OpenRequest goes to `to`: tells that node of the process.
   void before_open(const Session& s, Node to);
   void on_gone(const Session& s);

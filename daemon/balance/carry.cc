@@ -165,7 +165,7 @@ void Balance::handle_move(const Request& r, Session& s, const Answer& answer) {
   const json how = json::parse(r.set, nullptr, false);
   const bool must = how.is_object() && how.value("must", false);
   if (s.state.where != r.asker) return answer(refusal(ESTALE, "the process does not run there"), true);
-  if (p.attributes.locked && !must) return answer(refusal(EPERM, "the process is locked"), true);
+  if (p.orders.locked && !must) return answer(refusal(EPERM, "the process is locked"), true);
   if (p.moving) return answer(refusal(EBUSY, "the process is being moved"), true);
   const double cost = must ? INFINITY : how.value("stay_cost", 0.0);
   start_move(s, p, r.to == 0 ? config_.node : r.to, cost, how.value("why", std::string("asked")), answer);
@@ -210,10 +210,12 @@ Node Balance::on_register(const Session& s, const local::Register& m, bool same_
     p.forked = m.forked != 0;
     const auto parent = own_.find(m.parent);
     const auto late = parting_.find(m.parent);
-    if (parent != own_.end())
-      p.attributes = parent->second.attributes;
-    else if (late != parting_.end())
-      p.attributes = late->second.attributes;
+    if (const OwnProcess* const from = parent != own_.end()     ? &parent->second
+                                       : late != parting_.end() ? &late->second
+                                                                : nullptr) {
+      p.attributes = from->attributes;
+      p.bound = from->bound;
+    }
   }
   p.session = s.id;
   p.pid = s.pid;
@@ -227,6 +229,7 @@ Node Balance::on_register(const Session& s, const local::Register& m, bool same_
   p.moving = false;
   p.goes_to = 0;
   p.ended_s = 0;
+  p.orders = narrowed(p.attributes, p.bound, config_.node);
   const Node start_on = place(p, s, m);
   if (start_on != 0 && start_on != config_.node) p.goes_to = start_on;
   const pid_t pid = s.pid;
@@ -240,19 +243,19 @@ Node Balance::place(OwnProcess& p, const Session& s, const local::Register& m) {
     p.why = "a person named node " + std::to_string(m.wants);
     return 0;
   }
-  const bool ordered = p.attributes.run_on != 0 || p.attributes.home_only;
+  const bool ordered = p.orders.run_on != 0 || p.orders.home_only;
   // Where balance is off, a process stays with its parent and where it was.
   if (settings_.policy == balancer::Policy::Static && !ordered) return 0;
-  if (p.attributes.locked && m.wants != 0) return m.wants;
+  if (p.orders.locked && m.wants != 0) return m.wants;
   Process q;
   q.id = process_id(config_.node, s.pid);
   q.home = config_.node;
-  q.home_only = p.attributes.home_only;
-  q.run_on = p.attributes.run_on;
-  q.kind = p.attributes.kind;
-  q.mask_mode = p.attributes.mask_mode;
-  q.mask = p.attributes.mask;
-  q.locked = p.attributes.locked;
+  q.home_only = p.orders.home_only;
+  q.run_on = p.orders.run_on;
+  q.kind = p.orders.kind;
+  q.mask_mode = p.orders.mask_mode;
+  q.mask = p.orders.mask;
+  q.locked = p.orders.locked;
   double expected_s = kUnknownS;
   const Profile* const known = profiles_.find(p.exe, p.forked);
   if (known != nullptr) {
@@ -285,6 +288,15 @@ Node Balance::place(OwnProcess& p, const Session& s, const local::Register& m) {
   p.why = "placed on node " + std::to_string(d.to) + ": " +
           std::string(d.reason == Reason::Placed ? "lower cost" : balancer::name(d.reason));
   return d.to;
+}
+
+void Balance::bind(const Session& s, std::vector<Node> nodes) {
+  const auto found = own_.find(s.pid);
+  if (found == own_.end() || found->second.bound == nodes) return;
+  OwnProcess& p = found->second;
+  p.bound = std::move(nodes);
+  p.orders = narrowed(p.attributes, p.bound, config_.node);
+  if (p.told != 0) parts_.outbox.send(p.told, guest_message(p, s));
 }
 
 void Balance::on_state(const Session& s) {
@@ -340,7 +352,7 @@ peer::Guest Balance::guest_message(const OwnProcess& p, const Session& s) const 
   m.cpu_use_milli = static_cast<std::uint32_t>(d.cpu_use * 1e3F);
   m.working_set_mib = static_cast<std::uint32_t>(d.working_set_mib);
   m.home_calls_milli = static_cast<std::uint32_t>(std::min(d.home_calls_ps, 4e6F) * 1e3F);
-  put_attributes(p.attributes, m);
+  put_attributes(p.orders, m);
   return m;
 }
 

@@ -115,6 +115,7 @@ std::string Balance::set_process(const Request& r, const Session& s) {
   if (!r.set.empty()) {
     const json set = json::parse(r.set, nullptr, false);
     if (std::string wrong = take_attributes(set, p.attributes); !wrong.empty()) return wrong;
+    p.orders = narrowed(p.attributes, p.bound, config_.node);
     if (p.told != 0) parts_.outbox.send(p.told, guest_message(p, s));
     p.not_before_s = 0;
     again_ = true;

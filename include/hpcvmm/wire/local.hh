@@ -30,7 +30,8 @@ enum class Type : std::uint16_t {
   MoveDone = 6,  // the answer to Move
   FileSeen = 7,  // (deputy) this file is mapped and not in the table of files (wire/files.hh): get to know it
   FileAsk = 8,   // (remote) is there a file of this content?
-  Affinity = 9,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
+  Affinity =
+      9,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
   // From hpcd.
   Welcome = 64,     // the answer to Register
   Attach = 65,      // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
