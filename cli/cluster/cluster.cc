@@ -108,6 +108,13 @@ int run(Arguments& a) {
 
 }  // namespace
 
+void describe_cluster(const std::function<void(const CLI::App&)>& with) {
+  CLI::App app;
+  Arguments a;
+  add_verbs(app, a);
+  with(app);
+}
+
 int cluster_main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "";
   if (verb != "up" && verb != "down" && verb != "nodes" && verb != "ps" && verb != "migrate") return -1;

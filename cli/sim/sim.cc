@@ -243,18 +243,31 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
   return verb;
 }
 
+const CLI::App* add_sim(CLI::App& app, TpdsArguments& tpds_arguments, ScaleArguments& scale_arguments) {
+  CLI::App* const verb = app.add_subcommand("sim", "simulate the balancer");
+  verb->require_subcommand(1);
+  const CLI::App* const tpds_verb = add_tpds(*verb, tpds_arguments);
+  add_scale(*verb, scale_arguments);
+  return tpds_verb;
+}
+
 }  // namespace
+
+void describe_sim(const std::function<void(const CLI::App&)>& with) {
+  CLI::App app;
+  TpdsArguments tpds_arguments;
+  ScaleArguments scale_arguments;
+  add_sim(app, tpds_arguments, scale_arguments);
+  with(app);
+}
 
 int sim_main(int argc, char** argv) {
   if (argc < 2 || std::strcmp(argv[1], "sim") != 0) return -1;
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
-  CLI::App* const verb = app.add_subcommand("sim", "simulate the balancer");
-  verb->require_subcommand(1);
   TpdsArguments tpds_arguments;
   ScaleArguments scale_arguments;
-  const CLI::App* const tpds_verb = add_tpds(*verb, tpds_arguments);
-  add_scale(*verb, scale_arguments);
+  const CLI::App* const tpds_verb = add_sim(app, tpds_arguments, scale_arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

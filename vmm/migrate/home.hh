@@ -49,6 +49,7 @@ struct Identity {
   std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< as the guest sees it
   std::string comm, exe;
   bool same_process = false;  ///< after an exec
+  wire::local::Settings settings{};  ///< of the program that launch starts; its children have their parent's
 };
 
 class Home final : public mem::PagesAway {
