@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/cluster/cgroup.hh"
 #include "cli/cluster/names.hh"
 #include "cli/doctor/doctor.hh"
 #include "cli/settings.hh"
@@ -194,8 +195,12 @@ int do_launch(LaunchArgs& a, char** envp) {
   if (cluster != nullptr && *cluster != 0 && !good_cluster_name(cluster))
     fail(std::string("HPCVMM_CLUSTER=") + cluster +
          ": a name is 1 to 8 small letters and digits, a letter first");
-  const std::string socket = Names{cluster == nullptr ? "" : cluster}.node_dir(a.home) + "/vmm.sock";
-  o.cluster_fd = ::open(socket.c_str(), O_PATH | O_CLOEXEC);
+  const Names names{cluster == nullptr ? "" : cluster};
+  o.cluster_fd = ::open((names.node_dir(a.home) + "/vmm.sock").c_str(), O_PATH | O_CLOEXEC);
+  // A node of a cluster on this machine may be limited, and what is at home there with it.
+  if (o.cluster_fd >= 0 && ::geteuid() == 0)
+    if (const std::string why = join_group(names, a.home); !why.empty())
+      fail("the limits of its node: " + why);
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
   if (!a.gdb.empty()) set_gdb(a.gdb, o);
@@ -347,7 +352,7 @@ int run(int argc, char** argv, char** envp) {
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
   app.footer(
-      "The cluster: up, down, nodes, ps, migrate; watching and steering it: top, mon, mosctl, mosrun, mps, "
+      "The cluster: up, down, nodes, ps, migrate, why, ctl, drain and resume; watching and steering it: top, mon, mosctl, mosrun, mps, "
       "procfs; its simulator: sim; each explains itself with --help, and has a man page hpc-vmm-VERB.");
   app.set_version_flag("--version", "hpc-vmm " HPCVMM_VERSION);
   LaunchArgs l;

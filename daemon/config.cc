@@ -195,6 +195,11 @@ std::variant<Config, Refusal> parse_config(std::string_view text, const std::str
   r.one_of("log_level", c.log_level, {"trace", "debug", "info", "warning", "error"});
   r.flag("log_json", c.log_json);
   r.number("shutdown_seconds", c.shutdown_seconds, 0, 3600);
+  r.one_of("policy", c.policy, {"mosix", "static", "round-robin", "random"});
+  r.flag("shared_machine", c.shared_machine);
+  r.text("state_dir", c.state_dir);
+  r.text("speed_file", c.speed_file);
+  r.text("record", c.record);
   read_seeds(r, name, c);
   r.refuse_unknown();
   const toml::source_region top = parsed.table().source();
@@ -207,6 +212,7 @@ std::variant<Config, Refusal> parse_config(std::string_view text, const std::str
                "(umask 077; head -c 32 /dev/urandom > /etc/hpc-vmm.key)");
   if (!r.complaint.empty()) return Refusal{r.complaint};
   if (c.run_dir.empty()) c.run_dir = "/run/hpc-vmm/" + std::to_string(c.node);
+  if (c.state_dir.empty()) c.state_dir = "/var/lib/hpc-vmm/" + std::to_string(c.node);
   return c;
 }
 

@@ -39,6 +39,11 @@ struct Config {
   std::string log_level = "info";
   bool log_json = false;
   unsigned shutdown_seconds = 10;  ///< to bring processes home in
+  std::string policy = "mosix";    ///< of the balancer, until people set another
+  bool shared_machine = false;     ///< other nodes run on this machine: what is not ours is not counted
+  std::string state_dir;           ///< what people set is remembered there; default /var/lib/hpc-vmm/NODE
+  std::string speed_file;          ///< where the measured speed is noted; default in state_dir
+  std::string record;              ///< the balancer's decisions are written there; none
 };
 
 /// Why a file or an argument was refused: one line for people, naming the place and the remedy.

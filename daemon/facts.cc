@@ -79,16 +79,13 @@ char stat_state(std::string_view text) {
   return bracket != std::string_view::npos && bracket + 2 < text.size() ? text[bracket + 2] : '\0';
 }
 
-bool is_stopped(pid_t pid) { return stat_state(read_small("/proc/" + std::to_string(pid) + "/stat")) == 'T'; }
-
-pid_t stat_parent(std::string_view text) {
+std::int32_t stat_parent(std::string_view text) {
   const std::size_t bracket = text.rfind(')');
-  // ") S 123": the state is one letter.
-  if (bracket == std::string_view::npos || bracket + 4 >= text.size()) return 0;
-  return static_cast<pid_t>(number_at(text, bracket + 4));
+  if (bracket == std::string_view::npos || bracket + 4 > text.size()) return 0;
+  return static_cast<std::int32_t>(number_at(text, bracket + 4));
 }
 
-pid_t parent_of(pid_t pid) { return stat_parent(read_small("/proc/" + std::to_string(pid) + "/stat")); }
+bool is_stopped(pid_t pid) { return stat_state(read_small("/proc/" + std::to_string(pid) + "/stat")) == 'T'; }
 
 ProcessFacts process_facts(pid_t pid) {
   ProcessFacts f;

@@ -28,12 +28,10 @@ struct ProcessFacts {
 };
 /// True for a process that job control has stopped.
 bool is_stopped(pid_t pid);
+/// The parent's number in /proc/PID/stat's text; 0: not a stat line.  Pure.
+std::int32_t stat_parent(std::string_view text);
 /// The letter of /proc/PID/stat's text for the state; 0: not a stat line.  Pure.
 char stat_state(std::string_view text);
-/// The parent's process number; 0: the process has ended.
-pid_t parent_of(pid_t pid);
-/// Field 4 of /proc/PID/stat's text; 0: not a stat line.  Pure.
-pid_t stat_parent(std::string_view text);
 /// All 0 where the process has ended.
 ProcessFacts process_facts(pid_t pid);
 /// Fields 14 and 15 of /proc/PID/stat's text together, in clock ticks; 0: not a stat line.  Pure.

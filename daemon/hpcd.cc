@@ -57,6 +57,7 @@ Hpcd::Hpcd(const Config& config, Poller poller, RemoteKit kit)
       rpc_(outbox_, [this](Node from, const std::string& text,
                            const Rpc::Reply& reply) { on_question(from, text, reply); }),
       moves_(sessions_, members_),
+      balance_(config_, {sessions_, members_, remotes_, outbox_, rpc_, moves_}),
       api_(poller_, {.connections = 256}, [this](StreamServer::Id id, std::string& in) { on_api(id, in); }),
       http_(poller_, {.connections = 32, .input = 8192, .output = 8U << 20, .idle_ms = 5000},
             [this](StreamServer::Id id, std::string& in) { on_http(id, in); }) {}
@@ -83,6 +84,8 @@ std::optional<Refusal> Hpcd::start(const ClusterKey& key) {
   });
   if (!watch) return Refusal{say("cannot start", watch.error())};
   signals_watch_ = *watch;
+  // Before anybody can ask: the first process may come with the first message.
+  balance_.start(now_ms_);
   if (auto refusal = start_network(key)) return refusal;
   return listen();
 }
@@ -186,7 +189,13 @@ void Hpcd::tick() {
       return s != nullptr ? relay_.bytes_of(s->port) : 0;
     });
   if (now_ms_ >= next_gossip_ms_) gossip();
-  if ((stopping_ || draining_) && now_ms_ >= next_evacuation_ms_) evacuate();
+  balance_.tick(now_ms_, network_bytes());
+  if (stopping_ && now_ms_ >= next_evacuation_ms_) evacuate();
+}
+
+std::uint64_t Hpcd::network_bytes() const {
+  const net::DriverCounters c = const_cast<Hpcd*>(this)->link_.driver().counters();
+  return c.tx_bytes + c.rx_bytes;
 }
 
 void Hpcd::gossip() {
@@ -202,19 +211,23 @@ void Hpcd::gossip() {
   for (const auto& [id, s] : sessions_.all())
     if (s->registered && s->role == wire::local::Role::Deputy) ++g.processes;
   g.guests = static_cast<std::uint32_t>(remotes_.all().size());
-  g.state = draining_ || stopping_ ? peer::NodeState::Draining : peer::NodeState::Up;
+  g.state = balance_.draining() || stopping_ ? peer::NodeState::Draining : peer::NodeState::Up;
+  g.policy = static_cast<std::uint8_t>(balance_.policy());
   own_ = g;
   members_.set_self(g, now_ms_);
   for (const Node node : members_.reachable()) outbox_.send(node, g);
 }
 
-Room Hpcd::room() const { return {host_.memory_available, own_.memory_total, draining_ || stopping_}; }
+Room Hpcd::room() const {
+  return {host_.memory_available, own_.memory_total, balance_.draining() || stopping_};
+}
 
 void Hpcd::begin_shutdown(const char* why) {
   if (stopping_) return;
   log::info("ending", {{"why", why}, {"seconds", config_.shutdown_seconds}});
   notify_service_manager("STOPPING=1");
   stopping_ = true;
+  balance_.stop();
   end_ms_ = now_ms_ + config_.shutdown_seconds * 1000ULL;
   next_evacuation_ms_ = 0;
   gossip();

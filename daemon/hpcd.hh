@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "daemon/balance/balance.hh"
 #include "daemon/config.hh"
 #include "daemon/facts.hh"
 #include "daemon/link.hh"
@@ -53,6 +54,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   bool shutdown_done();
   void evacuate();
   [[nodiscard]] Room room() const;
+  [[nodiscard]] std::uint64_t network_bytes() const;
 
   // net::Handler
   net::Take on_message(const net::Message& m) override;
@@ -62,6 +64,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_unknown_peer(net::NodeId node, const net::Address& from) override;
   void on_released(std::uint64_t token) override;
   void on_control(const net::Message& m);
+  void on_open_request(Node from, const peer::OpenRequest& m);
   void on_open_reply(Node from, const peer::OpenReply& m);
   void lose_node(Node node, const std::string& why);
   void pass_stops_on();
@@ -87,9 +90,12 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void handle_ps(const Request& r, const Answer& answer);
   void handle_find(const Request& r, const Answer& answer);
   void handle_migrate(const Request& r, uid_t caller, const Answer& answer);
-  void forward_migrate(Node to, Request r, uid_t caller, const Answer& answer);
+  void handle_balance(const Request& r, uid_t caller, const Answer& answer);
+  /// Does it here if the process is at home here, else at the node where it is.
+  void at_home(const Request& r, uid_t caller, const Answer& answer,
+               const std::function<void(Session&)>& here);
+  void forward(Node to, Request r, uid_t caller, const Answer& answer);
   void handle_faults(const Request& r, const Answer& answer);
-  void set_draining(bool draining, const Answer& answer);
   [[nodiscard]] nlohmann::json nodes_json() const;
   [[nodiscard]] nlohmann::json processes_json() const;
   void on_http(StreamServer::Id id, std::string& input);
@@ -105,6 +111,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Remotes remotes_;
   Rpc rpc_;
   Moves moves_;
+  Balance balance_;
   StreamServer api_, http_;
   Link link_;
   std::unique_ptr<net::Transport> transport_;
@@ -115,7 +122,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   std::uint64_t now_ms_ = 0, next_tick_ms_ = 0, next_gossip_ms_ = 0, next_evacuation_ms_ = 0, end_ms_ = 0;
   unsigned passes_ = 0;
   std::unordered_set<CircuitId> stopped_;  // circuits whose deputy is stopped
-  bool draining_ = false, stopping_ = false;
+  bool stopping_ = false;
   peer::Gossip own_{};
   HostFacts host_{};
 };

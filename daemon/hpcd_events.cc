@@ -24,7 +24,7 @@ void Hpcd::on_control(const net::Message& m) {
   } else if (const auto* gossip = std::get_if<peer::Gossip>(&message)) {
     members_.on_gossip(m.from, *gossip, now_ms_);
   } else if (const auto* request = std::get_if<peer::OpenRequest>(&message)) {
-    remotes_.on_request(m.from, *request, room(), now_ms_);
+    on_open_request(m.from, *request);
   } else if (const auto* reply = std::get_if<peer::OpenReply>(&message)) {
     on_open_reply(m.from, *reply);
   } else if (const auto* ack = std::get_if<peer::OpenAck>(&message)) {
@@ -39,9 +39,23 @@ void Hpcd::on_control(const net::Message& m) {
     rpc_.on_message(m.from, *rpc);
   } else if (const auto* pause = std::get_if<peer::Pause>(&message)) {
     remotes_.on_pause(m.from, pause->to_circuit, pause->stopped != 0);
+  } else if (const auto* load = std::get_if<peer::LoadMessage>(&message)) {
+    balance_.on_load(m.from, *load);
+  } else if (const auto* guest = std::get_if<peer::Guest>(&message)) {
+    balance_.on_guest(m.from, *guest);
+  } else if (const auto* guests = std::get_if<peer::GuestsMessage>(&message)) {
+    balance_.on_guests(m.from, *guests);
   } else if (std::holds_alternative<peer::Bye>(message)) {
     lose_node(m.from, "it has ended in order");
   }
+}
+
+void Hpcd::on_open_request(Node from, const peer::OpenRequest& m) {
+  // The balancer's refusal first: it says more than "draining".
+  if (const std::string why = balance_.admit(from, m); !why.empty())
+    return remotes_.refuse(from, m.circuit, EBUSY, why);
+  remotes_.on_request(from, m, room(), now_ms_);
+  balance_.on_admitted();
 }
 
 /// A deputy that job control stops (^Z, SIGSTOP) cannot say so: its remotes are stopped for it, and go on
@@ -98,6 +112,7 @@ void Hpcd::on_peer_up(net::NodeId node, std::uint64_t incarnation, std::uint64_t
   log::info("node is up", {{"peer", node}, {"incarnation", incarnation}, {"session", session}});
   members_.on_up(node, now_ms_);
   outbox_.send(node, own_);
+  balance_.on_peer_up(node);
 }
 
 void Hpcd::on_peer_down(net::NodeId node, net::DownReason reason) {
@@ -114,6 +129,7 @@ void Hpcd::lose_node(Node node, const std::string& why) {
   relay_.on_peer_down(node, text);
   remotes_.on_peer_down(node);
   rpc_.on_peer_down(node, text);
+  balance_.on_peer_down(node);
 }
 
 void Hpcd::on_unknown_peer(net::NodeId node, const net::Address& from) {
@@ -124,15 +140,16 @@ void Hpcd::on_unknown_peer(net::NodeId node, const net::Address& from) {
 void Hpcd::on_released(std::uint64_t token) { relay_.on_released(token); }
 
 void Hpcd::on_register(Session& s, const local::Register& m, const Session* before) {
-  static_cast<void>(m);
   if (before != nullptr) {
     s.state.migrations = before->state.migrations;
     s.state.remote_cpu_us = before->state.remote_cpu_us;
   }
   local::Welcome welcome;
   welcome.node = config_.node;
-  // A program that is executed away from home starts fresh where its process is.
-  if (before != nullptr && before->state.where != 0 && members_.cannot_take(before->state.where).empty())
+  welcome.start_on = balance_.on_register(s, m, before != nullptr);
+  // Where balance is off, a program that is executed away from home starts fresh where its process is.
+  if (welcome.start_on == 0 && before != nullptr && before->state.where != 0 &&
+      members_.cannot_take(before->state.where).empty())
     welcome.start_on = before->state.where;
   sessions_.send(s, welcome);
   if (s.role == local::Role::Remote) remotes_.on_register(s);
@@ -140,6 +157,7 @@ void Hpcd::on_register(Session& s, const local::Register& m, const Session* befo
 
 void Hpcd::on_state(Session& s) {
   if (s.state.where == config_.node) s.state.where = 0;
+  balance_.on_state(s);
 }
 
 void Hpcd::refuse_open(Session& s, std::uint32_t channel, int code, const std::string& why) {
@@ -178,6 +196,7 @@ void Hpcd::on_open(Session& s, const local::Open& m) {
   request.engine = m.engine;
   request.ia32 = m.ia32;
   set_text(request.comm, get_text(m.comm));
+  balance_.before_open(s, m.node);
   if (outbox_.send(m.node, request)) return;
   relay_.drop(circuit);
   refuse_open(s, m.channel, EHOSTDOWN, "node " + std::to_string(m.node) + " is down");
@@ -194,6 +213,7 @@ void Hpcd::on_gone(Session& s, const std::string& why) {
   if (!s.registered && !s.spawned) return;
   log::debug("process has left", {{"pid", s.pid}, {"why", why}});
   moves_.on_gone(s, why);
+  balance_.on_gone(s);
   // First: a remote's last records are still sent, so its circuit is closed, not aborted.
   if (s.spawned) remotes_.on_gone(s, why);
   if (s.port != 0) relay_.remove_port(s.port, "the process at home has ended");

@@ -59,12 +59,19 @@ void Hpcd::on_question(Node from, const std::string& text, const Rpc::Reply& rep
   }
   Request r = std::get<Request>(request);
   r.local = true;
+  r.asker = from;
   // Nodes trust each other in whose request it is; what changes a node is not asked through another one.
   switch (r.op) {
     case Request::Op::Ps:
     case Request::Op::Find:
     case Request::Op::Migrate:
-    case Request::Op::Evict: return handle(r, r.uid, answer);
+    case Request::Op::Evict:
+    case Request::Op::Ctl:
+    case Request::Op::Drain:
+    case Request::Op::Resume:
+    case Request::Op::Process:
+    case Request::Op::Why:
+    case Request::Op::Move: return handle(r, r.uid, answer);
     default: return answer(refusal(EPERM, "that is not asked from node to node"), true);
   }
 }
@@ -73,7 +80,8 @@ void Hpcd::handle(const Request& r, uid_t caller, const Answer& answer) {
   const bool root = caller == 0;
   const bool needs_root = r.op == Request::Op::Drain || r.op == Request::Op::Resume ||
                           r.op == Request::Op::Shutdown || r.op == Request::Op::Faults ||
-                          (r.op == Request::Op::Evict && !r.local);
+                          (r.op == Request::Op::Ctl && !r.set.empty()) ||
+                          ((r.op == Request::Op::Evict || r.op == Request::Op::Move) && !r.local);
   if (needs_root && !root) return answer(refusal(EPERM, "only root may do that"), true);
   switch (r.op) {
     case Request::Op::Nodes: return answer(nodes_json(), true);
@@ -85,20 +93,16 @@ void Hpcd::handle(const Request& r, uid_t caller, const Answer& answer) {
       if (s == nullptr) return answer(refusal(ESRCH, "no such process"), true);
       return moves_.start(*s, r, 0, now_ms_, answer);
     }
-    case Request::Op::Drain: return set_draining(true, answer);
-    case Request::Op::Resume: return set_draining(false, answer);
+    case Request::Op::Drain:
+    case Request::Op::Resume:
+    case Request::Op::Ctl:
+    case Request::Op::Process:
+    case Request::Op::Why:
+    case Request::Op::Move: return handle_balance(r, caller, answer);
     case Request::Op::Shutdown: begin_shutdown("request"); return answer({{"ok", true}}, true);
     case Request::Op::Faults: return handle_faults(r, answer);
     case Request::Op::Metrics: return answer({{"ok", true}, {"metrics", metrics()}}, true);
   }
-}
-
-void Hpcd::set_draining(bool draining, const Answer& answer) {
-  log::info(draining ? "draining" : "takes processes again");
-  draining_ = draining;
-  next_evacuation_ms_ = 0;
-  gossip();
-  answer({{"ok", true}}, true);
 }
 
 void Hpcd::handle_faults(const Request& r, const Answer& answer) {
@@ -125,6 +129,7 @@ json Hpcd::nodes_json() const {
     if (!m.why.empty()) n["why"] = m.why;
     if (const auto stats = transport_->peer_stats(id); stats && stats->up)
       n["rtt_us"] = static_cast<double>(stats->srtt) / 1000;
+    balance_.add_to_node(n, id);
     nodes.push_back(std::move(n));
   }
   return {{"ok", true},
@@ -139,18 +144,20 @@ json Hpcd::processes_json() const {
   for (const auto& [id, s] : sessions_.all()) {
     if (!s->registered || s->role != local::Role::Deputy) continue;
     const ProcessFacts facts = process_facts(s->pid);
-    out.push_back({{"pid", s->pid},
-                   {"uid", s->uid},
-                   {"home", config_.node},
-                   {"where", s->state.where != 0 ? s->state.where : config_.node},
-                   {"engine", s->engine == local::EngineKind::Kvm ? "kvm" : "direct"},
-                   {"abi", s->ia32 ? "ia32" : "x86-64"},
-                   {"memory", facts.resident + s->state.remote_pages * 4096},
-                   {"cpu_ms", (facts.cpu_us + s->state.remote_cpu_us) / 1000},
-                   {"migrations", s->state.migrations},
-                   {"cantmove", get_text(s->state.cantmove)},
-                   {"comm", s->comm},
-                   {"command", s->exe.empty() ? s->comm : s->exe}});
+    json p = {{"pid", s->pid},
+              {"uid", s->uid},
+              {"home", config_.node},
+              {"where", s->state.where != 0 ? s->state.where : config_.node},
+              {"engine", s->engine == local::EngineKind::Kvm ? "kvm" : "direct"},
+              {"abi", s->ia32 ? "ia32" : "x86-64"},
+              {"memory", facts.resident + s->state.remote_pages * 4096},
+              {"cpu_ms", (facts.cpu_us + s->state.remote_cpu_us) / 1000},
+              {"migrations", s->state.migrations},
+              {"cantmove", get_text(s->state.cantmove)},
+              {"comm", s->comm},
+              {"command", s->exe.empty() ? s->comm : s->exe}};
+    balance_.add_to_process(p, *s);
+    out.push_back(std::move(p));
   }
   return out;
 }
@@ -189,8 +196,23 @@ void Hpcd::handle_find(const Request& r, const Answer& answer) {
 void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) {
   if (r.to != 0 && members_.find(r.to) == nullptr)
     return answer(refusal(ENOENT, members_.cannot_take(r.to)), true);
+  at_home(r, caller, answer, [this, r, caller, answer](Session& s) {
+    Request chosen = r;
+    if (r.balance) {
+      const Node at = s.state.where != 0 ? s.state.where : config_.node;
+      const Node to = balance_.choose(s);
+      if (to == at) return answer({{"ok", true}, {"pid", s.pid}, {"from", at}, {"where", at}}, true);
+      chosen.balance = false;
+      chosen.to = to == config_.node ? 0 : to;
+    }
+    moves_.start(s, chosen, caller, now_ms_, answer);
+  });
+}
+
+void Hpcd::at_home(const Request& r, uid_t caller, const Answer& answer,
+                   const std::function<void(Session&)>& here) {
   Session* const s = r.home == 0 || r.home == config_.node ? sessions_.find_deputy(r.pid) : nullptr;
-  if (s != nullptr) return moves_.start(*s, r, caller, now_ms_, answer);
+  if (s != nullptr) return here(*s);
   const std::string name = "process " + std::to_string(r.pid);
   const auto nobody = [this, name, r, answer] {
     const bool exists = r.home == 0 && !read_small("/proc/" + std::to_string(r.pid) + "/stat").empty();
@@ -204,14 +226,16 @@ void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) 
   if (r.local) return nobody();
   if (r.home != 0) {
     if (r.home == config_.node) return nobody();
-    return forward_migrate(r.home, r, caller, answer);
+    return forward(r.home, r, caller, answer);
   }
   auto gather = std::make_shared<Gather>();
   gather->done = [this, r, caller, answer, nobody, name](Gather& g) {
     if (g.items.empty()) return nobody();
     if (g.items.size() > 1)
       return answer(refusal(ENOTUNIQ, "several nodes have a " + name + ": say which as NODE:PID"), true);
-    forward_migrate(g.items[0].get<Node>(), r, caller, answer);
+    Request of_home = r;
+    of_home.home = g.items[0].get<Node>();
+    forward(of_home.home, of_home, caller, answer);
   };
   const std::vector<Node> others = members_.reachable();
   gather->missing = others.size() + 1;
@@ -232,13 +256,39 @@ void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) 
   one_less();
 }
 
-void Hpcd::forward_migrate(Node to, Request r, uid_t caller, const Answer& answer) {
+void Hpcd::forward(Node to, Request r, uid_t caller, const Answer& answer) {
   r.uid = caller;
-  r.home = to;
   rpc_.ask(to, request_text(r), kMoveSilenceMs, [answer](Rpc::Kind kind, const std::string& text) {
     if (kind == Rpc::Kind::Lost) return answer(refusal(EHOSTDOWN, text), true);
     answer(parsed(text), kind == Rpc::Kind::Final);
   });
+}
+
+/// What the balancer is asked and told by people.
+void Hpcd::handle_balance(const Request& r, uid_t caller, const Answer& answer) {
+  switch (r.op) {
+    case Request::Op::Process:
+      return at_home(r, caller, answer, [this, r, caller, answer](Session& s) {
+        balance_.handle_process(r, caller, s, answer);
+      });
+    case Request::Op::Why:
+      // Of a guest here its home asks.
+      if (r.local && r.home != 0 && r.home != config_.node) return balance_.handle_why(r, nullptr, answer);
+      return at_home(r, caller, answer,
+                     [this, r, answer](Session& s) { balance_.handle_why(r, &s, answer); });
+    case Request::Op::Move:
+      return at_home(r, caller, answer,
+                     [this, r, answer](Session& s) { balance_.handle_move(r, s, answer); });
+    default: break;
+  }
+  if (r.node != 0 && r.node != config_.node) {
+    if (members_.find(r.node) == nullptr) return answer(refusal(ENOENT, members_.cannot_take(r.node)), true);
+    if (caller != 0) return answer(refusal(EPERM, "only root may ask that of another node"), true);
+    return forward(r.node, r, caller, answer);
+  }
+  if (r.op == Request::Op::Ctl) return balance_.handle_ctl(r, answer);
+  balance_.handle_drain(r, answer);
+  gossip();
 }
 
 }  // namespace hpcvmm::daemon

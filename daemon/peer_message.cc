@@ -1,5 +1,6 @@
 #include "daemon/peer_message.hh"
 
+#include <algorithm>
 #include <cstring>
 
 #include "daemon/local_codec.hh"
@@ -17,6 +18,11 @@ static_assert(std::has_unique_object_representations_v<Mark>);
 static_assert(std::has_unique_object_representations_v<Abort>);
 static_assert(std::has_unique_object_representations_v<Pause>);
 static_assert(std::has_unique_object_representations_v<Rpc>);
+static_assert(std::has_unique_object_representations_v<LoadHead>);
+static_assert(std::has_unique_object_representations_v<LoadEntry>);
+static_assert(std::has_unique_object_representations_v<Guest>);
+static_assert(std::has_unique_object_representations_v<GuestsHead>);
+static_assert(std::has_unique_object_representations_v<GuestReport>);
 
 template <class T> Message whole(std::span<const std::byte> bytes) {
   if (bytes.size() != sizeof(T)) return Bad{"a message of a wrong size"};
@@ -57,7 +63,62 @@ Message rpc(std::span<const std::byte> bytes) {
   return m;
 }
 
+/// A head with a count, and so many entries behind it.
+template <class Whole, class Entry, std::size_t N>
+const char* take_list(std::span<const std::byte> bytes, Whole& to, std::array<Entry, N>& entries) {
+  if (bytes.size() < sizeof to.head) return "a list of a wrong size";
+  std::memcpy(static_cast<void*>(&to.head), bytes.data(), sizeof to.head);
+  const std::size_t count = to.head.count;
+  if (count == 0 || count > N || bytes.size() != sizeof to.head + count * sizeof(Entry))
+    return "a list of a wrong size";
+  std::memcpy(static_cast<void*>(entries.data()), bytes.data() + sizeof to.head, count * sizeof(Entry));
+  return nullptr;
+}
+
+Message load(std::span<const std::byte> bytes) {
+  LoadMessage m;
+  if (const char* const wrong = take_list(bytes, m, m.entries)) return Bad{wrong};
+  for (std::size_t i = 0; i < m.head.count; ++i) {
+    const LoadEntry& e = m.entries[i];
+    // A node without CPUs, memory or speed would be divided by.
+    if (e.node == 0 || e.node > 65535 || e.cpus == 0 || e.speed_milli == 0 || e.total_mib == 0)
+      return Bad{"an impossible load"};
+  }
+  return m;
+}
+
+Message guest(std::span<const std::byte> bytes) {
+  Message m = whole<Guest>(bytes);
+  const Guest* const g = std::get_if<Guest>(&m);
+  if (g == nullptr) return m;
+  if (g->pid <= 0 || g->kind > 2 || g->decay > 3 || g->mask_mode > 2 || g->mask_count > kMostMasked)
+    return Bad{"an impossible guest"};
+  for (std::size_t i = 1; i < g->mask_count; ++i)
+    if (g->mask[i] <= g->mask[i - 1]) return Bad{"a node mask out of order"};
+  return m;
+}
+
+Message guests(std::span<const std::byte> bytes) {
+  GuestsMessage m;
+  if (const char* const wrong = take_list(bytes, m, m.reports)) return Bad{wrong};
+  return m;
+}
+
+template <class Whole, class Entry, std::size_t N>
+std::vector<std::byte> list_bytes(const Whole& m, const std::array<Entry, N>& entries) {
+  auto head = m.head;
+  const std::size_t tail = std::min<std::size_t>(head.count, N) * sizeof(Entry);
+  std::vector<std::byte> out(sizeof head + tail);
+  head.header.bytes = static_cast<std::uint32_t>(out.size());
+  std::memcpy(out.data(), &head, sizeof head);
+  std::memcpy(out.data() + sizeof head, entries.data(), tail);
+  return out;
+}
+
 }  // namespace
+
+std::vector<std::byte> bytes_of(const LoadMessage& m) { return list_bytes(m, m.entries); }
+std::vector<std::byte> bytes_of(const GuestsMessage& m) { return list_bytes(m, m.reports); }
 
 Message parse(std::span<const std::byte> bytes) {
   Header h{};
@@ -84,6 +145,9 @@ Message parse(std::span<const std::byte> bytes) {
       return m;
     case Type::Rpc: return rpc(bytes);
     case Type::Pause: return whole<Pause>(bytes);
+    case Type::Load: return load(bytes);
+    case Type::Guest: return guest(bytes);
+    case Type::Guests: return guests(bytes);
     case Type::Bye: return whole<Bye>(bytes);
   }
   return m;

@@ -5,6 +5,7 @@
 // priority; there is no order between priorities, and what is said here does not rely on any.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,6 +13,7 @@
 #include <string_view>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 #include "hpcvmm/wire/local.hh"
 
@@ -33,6 +35,9 @@ enum class Type : std::uint16_t {
   Rpc = 7,      // a question between nodes, or its answer: JSON
   Bye = 8,      // leaves in order
   Pause = 9,    // the deputy has been stopped or continued: the remote shall be, too
+  Load = 10,    // the balancer's gossip: loads with their age
+  Guest = 11,   // what the home knows of a process: before OpenRequest, and when people change it
+  Guests = 12,  // what the node where they run has measured of a home's processes
 };
 
 struct Header {
@@ -53,7 +58,8 @@ struct Gossip {
   std::uint32_t processes = 0;   ///< at home here
   std::uint32_t guests = 0;      ///< running here for another node
   NodeState state = NodeState::Up;
-  std::uint32_t reserved = 0;
+  std::uint8_t policy = 0;  ///< balancer::Policy
+  std::uint8_t reserved[3] = {};
 };
 
 struct OpenRequest {
@@ -117,6 +123,80 @@ struct Pause {
   std::uint32_t stopped = 0;  ///< 0: go on
 };
 
+/// A balancer::NodeLoad as it travels.
+struct LoadEntry {
+  std::uint32_t node = 0;
+  std::uint32_t epoch = 0;
+  std::uint32_t age_ms = 0;
+  std::uint32_t speed_milli = 0;
+  std::uint32_t run_queue_milli = 0;
+  std::uint32_t urgency_micro = 0;
+  std::uint32_t total_mib = 0;
+  std::int32_t free_mib = 0;
+  std::uint32_t network_kib_ps = 0;
+  std::uint16_t utilisation_permille = 0;
+  std::uint16_t paging_permille = 0;
+  std::uint16_t cpus = 0;
+  std::uint8_t orders = 0;
+  std::uint8_t owner_active = 0;
+};
+inline constexpr std::size_t kMostLoads = 8;
+
+/// Followed by `count` entries, the sender's own first.
+struct LoadHead {
+  Header header{Type::Load, kVersion, sizeof(LoadHead)};
+  std::uint32_t count = 0;
+  std::uint32_t answer = 0;  ///< 1: the receiver is to send its own back
+};
+struct LoadMessage {
+  LoadHead head;
+  std::array<LoadEntry, kMostLoads> entries{};
+};
+
+inline constexpr std::size_t kMostMasked = 64;
+/// Staying costs more than anything: the process must leave.
+inline constexpr std::uint64_t kMustLeave = ~std::uint64_t{0};
+
+struct Guest {
+  Header header{Type::Guest, kVersion, sizeof(Guest)};
+  std::uint64_t cpu_used_ms = 0;  ///< of the reference CPU
+  std::uint64_t stay_cost_nano = kMustLeave;
+  std::int32_t pid = 0;  ///< at its home
+  std::uint32_t moves = 0;
+  std::uint32_t cpu_use_milli = 0;
+  std::uint32_t working_set_mib = 0;
+  std::uint32_t home_calls_milli = 0;  ///< per second
+  std::uint32_t run_on = 0;
+  std::uint8_t automatic = 0;  ///< 1: the balancer sends it, not a person
+  std::uint8_t locked = 0;
+  std::uint8_t home_only = 0;
+  std::uint8_t kind = 0;   ///< balancer::Kind
+  std::uint8_t decay = 0;  ///< DecayChoice
+  std::uint8_t mask_mode = 0;
+  std::uint16_t mask_count = 0;
+  std::uint16_t mask[kMostMasked] = {};  ///< ascending
+};
+
+struct GuestReport {
+  std::uint64_t cpu_us = 0;  ///< of its remote so far
+  std::int32_t pid = 0;      ///< at its home
+  std::uint32_t rss_kib = 0;
+  std::uint32_t cpu_use_milli = 0;
+  std::uint32_t reserved = 0;
+};
+inline constexpr std::size_t kMostReports = 64;
+
+/// Followed by `count` reports.
+struct GuestsHead {
+  Header header{Type::Guests, kVersion, sizeof(GuestsHead)};
+  std::uint32_t count = 0;
+  std::uint32_t reserved = 0;
+};
+struct GuestsMessage {
+  GuestsHead head;
+  std::array<GuestReport, kMostReports> reports{};
+};
+
 struct Bye {
   Header header{Type::Bye, kVersion, sizeof(Bye)};
 };
@@ -128,11 +208,15 @@ struct RpcMessage {
 struct Bad {
   const char* why;
 };
-using Message =
-    std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause, Bye>;
+using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause,
+                             LoadMessage, Guest, GuestsMessage, Bye>;
 
 /// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
 Message parse(std::span<const std::byte> bytes);
+
+/// The bytes of a Load or Guests message with its entries.
+std::vector<std::byte> bytes_of(const LoadMessage& m);
+std::vector<std::byte> bytes_of(const GuestsMessage& m);
 
 /// The bytes of a message that has no text behind it.
 template <class T> std::span<const std::byte> bytes_of(const T& message) {

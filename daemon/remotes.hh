@@ -49,6 +49,8 @@ class Remotes {
 
   /// Another node asks for room; the answer goes to it.
   void on_request(Node from, const peer::OpenRequest& m, const Room& room, std::uint64_t now_ms);
+  /// Answers that the node does not take it.
+  void refuse(Node to, CircuitId circuit, int code, const std::string& why);
   void on_register(Session& s);
   /// Its connection is gone: whatever lives of it is killed; the home is told why.
   void on_gone(const Session& s, const std::string& why);
@@ -74,7 +76,6 @@ class Remotes {
     UniqueFd process;
     Poller::Id watch = 0;
   };
-  void refuse(Node to, CircuitId circuit, int code, const std::string& why);
   void kill(const Remote& r) { signal(r, SIGKILL); }
   void signal(const Remote& r, int signo);
   /// How it ended, for people; empty: it lives.

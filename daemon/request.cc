@@ -1,5 +1,6 @@
 #include "daemon/request.hh"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -9,7 +10,7 @@ namespace hpcvmm::daemon {
 using nlohmann::json;
 
 namespace {
-constexpr std::array<std::pair<const char*, Request::Op>, 10> kOps{{{"nodes", Request::Op::Nodes},
+constexpr std::array<std::pair<const char*, Request::Op>, 14> kOps{{{"nodes", Request::Op::Nodes},
                                                                     {"ps", Request::Op::Ps},
                                                                     {"find", Request::Op::Find},
                                                                     {"migrate", Request::Op::Migrate},
@@ -18,7 +19,11 @@ constexpr std::array<std::pair<const char*, Request::Op>, 10> kOps{{{"nodes", Re
                                                                     {"resume", Request::Op::Resume},
                                                                     {"shutdown", Request::Op::Shutdown},
                                                                     {"faults", Request::Op::Faults},
-                                                                    {"metrics", Request::Op::Metrics}}};
+                                                                    {"metrics", Request::Op::Metrics},
+                                                                    {"ctl", Request::Op::Ctl},
+                                                                    {"process", Request::Op::Process},
+                                                                    {"why", Request::Op::Why},
+                                                                    {"move", Request::Op::Move}}};
 constexpr std::array<std::pair<const char*, wire::local::Mode>, 3> kModes{
     {{"hybrid", wire::local::Mode::Hybrid},
      {"precopy", wire::local::Mode::Precopy},
@@ -45,6 +50,19 @@ template <class T> bool number(const json& value, std::int64_t least, std::int64
   return true;
 }
 
+/// At most objects in an object: what is deeper is nobody's setting.
+bool is_shallow(const json& value, int levels = 3) {
+  if (value.is_primitive()) return true;
+  return levels > 0 && std::all_of(value.begin(), value.end(),
+                                   [levels](const json& inner) { return is_shallow(inner, levels - 1); });
+}
+
+std::string take_flag(const std::string& key, const json& value, bool& to) {
+  if (!value.is_boolean()) return "`" + key + "` must be true or false";
+  to = value.get<bool>();
+  return "";
+}
+
 /// Empty, or what is wrong.
 std::string take(const std::string& key, const json& value, Request& r) {
   if (key == "op") return look_up(kOps, value, r.op) ? "" : "unknown `op`";
@@ -52,7 +70,9 @@ std::string take(const std::string& key, const json& value, Request& r) {
   if (key == "home") return number(value, 1, kMaxNode, r.home) ? "" : "`home` must be a node's number";
   if (key == "to") {
     if (value == "home") return "";
-    return number(value, 1, kMaxNode, r.to) ? "" : "`to` must be a node's number or \"home\"";
+    r.balance = value == "balance";
+    if (r.balance) return "";
+    return number(value, 1, kMaxNode, r.to) ? "" : "`to` must be a node's number, \"home\" or \"balance\"";
   }
   if (key == "mode")
     return look_up(kModes, value, r.mode) ? "" : "`mode` must be hybrid, precopy or postcopy";
@@ -62,11 +82,15 @@ std::string take(const std::string& key, const json& value, Request& r) {
     r.spec = value.get<std::string>();
     return "";
   }
-  if (key == "local") {
-    if (!value.is_boolean()) return "`local` must be true or false";
-    r.local = value.get<bool>();
+  if (key == "node") return number(value, 1, kMaxNode, r.node) ? "" : "`node` must be a node's number";
+  if (key == "set") {
+    if (!value.is_object() || !is_shallow(value)) return "`set` must be an object of settings";
+    r.set = value.dump(-1, ' ', true, json::error_handler_t::replace);
     return "";
   }
+  if (key == "wait") return take_flag(key, value, r.wait);
+  if (key == "clear") return take_flag(key, value, r.clear);
+  if (key == "local") return take_flag(key, value, r.local);
   return "unknown key `" + key.substr(0, 64) + "`";
 }
 
@@ -86,8 +110,9 @@ std::variant<Request, Refusal> parse_request(std::string_view text) {
   Request r;
   for (const auto& [key, value] : j.items())
     if (const std::string wrong = take(key, value, r); !wrong.empty()) return Refusal{wrong};
-  const bool of_process =
-      r.op == Request::Op::Find || r.op == Request::Op::Migrate || r.op == Request::Op::Evict;
+  const bool of_process = r.op == Request::Op::Find || r.op == Request::Op::Migrate ||
+                          r.op == Request::Op::Evict || r.op == Request::Op::Process ||
+                          r.op == Request::Op::Why || r.op == Request::Op::Move;
   if (of_process && r.pid == 0) return Refusal{"`pid` is missing"};
   if (r.op == Request::Op::Migrate && !j.contains("to")) return Refusal{"`to` is missing"};
   return r;
@@ -98,8 +123,10 @@ std::string request_text(const Request& r) {
   j["op"] = op_name(r.op);
   if (r.pid != 0) j["pid"] = r.pid;
   if (r.home != 0) j["home"] = r.home;
-  if (r.op == Request::Op::Migrate) {
-    if (r.to != 0)
+  if (r.op == Request::Op::Migrate || r.op == Request::Op::Move) {
+    if (r.balance)
+      j["to"] = "balance";
+    else if (r.to != 0)
       j["to"] = r.to;
     else
       j["to"] = "home";
@@ -107,6 +134,10 @@ std::string request_text(const Request& r) {
   for (const auto& [name, value] : kModes)
     if (value == r.mode) j["mode"] = name;
   if (!r.spec.empty()) j["spec"] = r.spec;
+  if (r.node != 0) j["node"] = r.node;
+  if (!r.set.empty()) j["set"] = json::parse(r.set, nullptr, false);
+  if (!r.wait) j["wait"] = false;
+  if (r.clear) j["clear"] = true;
   if (r.local) j["local"] = true;
   if (r.uid != 0) j["uid"] = r.uid;
   return j.dump(-1, ' ', true, json::error_handler_t::replace);

@@ -14,15 +14,36 @@
 namespace hpcvmm::daemon {
 
 struct Request {
-  enum class Op : std::uint8_t { Nodes, Ps, Find, Migrate, Evict, Drain, Resume, Shutdown, Faults, Metrics };
+  enum class Op : std::uint8_t {
+    Nodes,
+    Ps,
+    Find,
+    Migrate,
+    Evict,
+    Drain,
+    Resume,
+    Shutdown,
+    Faults,
+    Metrics,
+    Ctl,
+    Process,
+    Why,
+    Move,  ///< from the node where it runs to its home: move it
+  };
   Op op = Op::Nodes;
   std::int32_t pid = 0;  ///< at its home
   Node home = 0;         ///< of the process; 0: whichever node has it
   Node to = 0;           ///< Migrate: 0: home
   wire::local::Mode mode = wire::local::Mode::Hybrid;
-  std::string spec;    ///< Faults
-  bool local = false;  ///< asked by another node: this node's own part only
-  uid_t uid = 0;       ///< Asked by another node: on whose behalf
+  std::string spec;      ///< Faults
+  Node node = 0;         ///< Ctl, Drain, Resume: whose; 0: the asked one's
+  std::string set;       ///< Ctl, Process, Move: a JSON object
+  bool balance = false;  ///< Migrate: the balancer chooses where to
+  bool wait = true;      ///< Drain, expel, bring: answer when nobody is left
+  bool clear = false;    ///< Process: forget its statistics
+  Node asker = 0;        ///< the node that asked; not in the text
+  bool local = false;    ///< asked by another node: this node's own part only
+  uid_t uid = 0;         ///< Asked by another node: on whose behalf
 };
 
 /// The longest request, bytes.

@@ -13,7 +13,6 @@
 #include <cstring>
 #include <utility>
 
-#include "daemon/facts.hh"
 #include "daemon/unix_socket.hh"
 
 namespace hpcvmm::daemon {
@@ -209,7 +208,6 @@ void Sessions::handle_register(Session& s, const local::Register& m, const Incom
     before = std::make_unique<Session>();
     before->state = old->state;
     before->pid = pid;
-    before->settings = old->settings;
     if (old == &s) {
       events_.on_gone(s, "it has executed another program");
       s.port = 0;
@@ -225,13 +223,6 @@ void Sessions::handle_register(Session& s, const local::Register& m, const Incom
   s.comm = get_text(m.comm);
   s.exe = get_text(m.exe);
   s.state = {};
-  // An exec goes on with the settings from before; a child begins with its parent's.
-  if (m.settings.given != 0)
-    s.settings = m.settings;
-  else if (before != nullptr)
-    s.settings = before->settings;
-  else if (const Session* const parent = s.spawned ? nullptr : find_deputy(parent_of(pid)); parent != nullptr)
-    s.settings = parent->settings;
   s.deadline_ms = 0;
   if (m.role == local::Role::Deputy) deputies_[pid] = id;
   if (!s.process) {
@@ -253,8 +244,7 @@ void Sessions::handle_adopt(Session& s, Incoming& in) {
   if (!good) return end(s.id, "Adopt came with something that is no SOCK_SEQPACKET socket");
   if (sessions_.size() >= kMaxSessions) return;
   ::fcntl(fd, F_SETFL, O_NONBLOCK);
-  if (Session* const child = add(std::move(in.descriptors[0]), s.uid, 0); child != nullptr)
-    child->settings = s.settings;
+  add(std::move(in.descriptors[0]), s.uid, 0);
 }
 
 void Sessions::send(Session& s, std::span<const std::byte> message, std::span<const int> descriptors) {

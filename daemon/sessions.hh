@@ -34,7 +34,6 @@ struct Session {
   bool ia32 = false;
   std::string comm, exe;
   wire::local::State state{};
-  wire::local::Settings settings{};  ///< `given` says nothing here
   std::uint64_t bytes_away = 0;  ///< moved on its last way out
   std::uint32_t port = 0;        ///< its rings in the Relay; 0: none yet
 

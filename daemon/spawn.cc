@@ -14,6 +14,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "daemon/balance/meter.hh"
+
+#include "daemon/balance/meter.hh"
+
 namespace hpcvmm::daemon {
 
 namespace {
@@ -21,6 +25,7 @@ namespace {
 /// Everything the child needs, ready made: it shares our memory until exec and must not allocate.
 struct Plan {
   int executable, socket, kvm, userfaultfd, null;
+  const std::vector<UniqueFd>* groups;
   uid_t uid;
   gid_t gid;
   const cpu_set_t* cpus;
@@ -51,6 +56,9 @@ int child(void* argument) {
     p.step = step;
     ::_exit(127);
   };
+  // While it has the right to; 0 is whoever writes.
+  for (const UniqueFd& group : *p.groups)
+    if (::write(group.get(), "0", 1) != 1) fail("control group of a remote");
   if (!place_descriptors(p)) fail("descriptors of a remote");
   ::setsid();
   ::sched_setaffinity(0, sizeof *p.cpus, p.cpus);
@@ -96,6 +104,10 @@ std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config) {
   if (!kit.executable) return Refusal{"the executable of remotes, " + path + ": " + std::strerror(errno)};
   kit.kvm = high(UniqueFd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)));
   kit.userfaultfd = high(UniqueFd(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC)));
+  for (const std::string& folder : read_groups(config.run_dir + "/groups")) {
+    kit.groups.push_back(high(UniqueFd(::open((folder + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC))));
+    if (!kit.groups.back()) return Refusal{"control group " + folder + ": " + std::strerror(errno)};
+  }
   ::sched_getaffinity(0, sizeof kit.cpus, &kit.cpus);
   if (::geteuid() != 0) return kit;
   const passwd* const user = ::getpwnam(config.remote_user.c_str());
@@ -126,6 +138,7 @@ Result<SpawnedRemote> spawn_remote(const RemoteKit& kit) {
             kit.kvm.get(),
             kit.userfaultfd.get(),
             null.get(),
+            &kit.groups,
             kit.uid,
             kit.gid,
             &kit.cpus,

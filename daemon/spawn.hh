@@ -6,6 +6,7 @@
 
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "daemon/config.hh"
 #include "hpcvmm/base/result.hh"
@@ -16,9 +17,10 @@ namespace hpcvmm::daemon {
 /// What every remote of this node gets; opened once, while we may.
 struct RemoteKit {
   UniqueFd executable;
-  UniqueFd kvm;          ///< /dev/kvm, or none
-  UniqueFd userfaultfd;  ///< /dev/userfaultfd, or none
-  uid_t uid = 0;         ///< 0: as we are
+  UniqueFd kvm;                  ///< /dev/kvm, or none
+  UniqueFd userfaultfd;          ///< /dev/userfaultfd, or none
+  std::vector<UniqueFd> groups;  ///< cgroup.procs of the node's control group, where it has limits
+  uid_t uid = 0;                 ///< 0: as we are
   gid_t gid = 0;
   cpu_set_t cpus{};  ///< the DPDK library pins threads; remotes are not to inherit that
 };

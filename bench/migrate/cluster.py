@@ -25,7 +25,7 @@ class Cluster:
         if subprocess.run([self.vmm, "nodes"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30).returncode == 0:
             raise measure.Failed("a cluster is up on this machine already: hpc-vmm down first")
         try:
-            measure.output([self.vmm, "up", "--nodes", str(self.nodes)])
+            measure.output([self.vmm, "up", "--nodes", str(self.nodes), "--policy", "static"])
         except BaseException:
             self.__exit__()
             raise

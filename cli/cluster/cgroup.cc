@@ -112,12 +112,17 @@ std::string make_group(const Names& names, unsigned node, const NodeLimits& limi
   return make_v1(m, name, limits);
 }
 
-std::string enter_group(const Names& names, unsigned node, int pid) {
-  for (const std::string& folder : folders(names, node)) {
-    if (::access(folder.c_str(), F_OK) != 0) continue;
-    if (const std::string why = write_file(folder + "/cgroup.procs", std::to_string(pid)); !why.empty())
-      return why;
-  }
+std::string note_group(const Names& names, unsigned node) {
+  std::string text;
+  for (const std::string& folder : folders(names, node))
+    if (::access(folder.c_str(), F_OK) == 0) text += folder + "\n";
+  return text.empty() ? "" : write_file(names.node_dir(node) + "/groups", text);
+}
+
+std::string join_group(const Names& names, unsigned node) {
+  std::istringstream lines(read_file(names.node_dir(node) + "/groups"));
+  for (std::string folder; std::getline(lines, folder);)
+    if (std::string why = write_file(folder + "/cgroup.procs", "0"); !why.empty()) return why;
   return {};
 }
 

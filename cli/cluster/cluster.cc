@@ -1,6 +1,8 @@
 #include "cli/cluster/cluster.hh"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
@@ -12,11 +14,16 @@ namespace hpcvmm::cli {
 namespace {
 
 struct Arguments {
-  CLI::App *up = nullptr, *down = nullptr, *nodes = nullptr, *ps = nullptr, *migrate = nullptr;
+  CLI::App *up = nullptr, *down = nullptr, *nodes = nullptr, *ps = nullptr, *migrate = nullptr,
+           *ctl = nullptr, *drain = nullptr, *resume = nullptr, *why = nullptr;
   std::string cluster, cpus, memory;
   UpRequest up_request;
   AskRequest ask;
   MigrateRequest move;
+  CtlRequest ctl_request;
+  DrainRequest drain_request;
+  WhyRequest why_request;
+  bool at_once = false;
   bool verbose = false;
 };
 
@@ -56,13 +63,18 @@ void add_verbs(CLI::App& app, Arguments& a) {
                    "memory of each node, such as 2G: one for all, or a list 2G,1G,512M");
   a.up->add_option("--faults", a.up_request.faults,
                    "make the network bad, for tests, such as loss=1%,reorder=1%,delay=1ms,seed=7");
+  a.up->add_option("--policy", a.up_request.policy,
+                   "who decides where processes run: the balancer (mosix), nobody (static), or a simple rule")
+      ->check(CLI::IsMember({"mosix", "static", "round-robin", "random"}))
+      ->capture_default_str();
   a.up->add_option("--remote", a.up_request.remote, "the executable that runs foreign processes")
       ->group("");  // tests
   a.up->add_flag("--json", a.up_request.json, "print the nodes as JSON");
   a.up->footer(
       "Each node is a network namespace (hpcvmm-1...) with an hpcd in it; its files are in "
       "/run/hpc-vmm/1...\n"
-      "Limits of CPUs and memory hold for what runs on the node for others.  Needs root.");
+      "Limits of CPUs and memory hold for the programs on the node: its own that root launches, and its "
+      "guests.\nNeeds root.");
   a.down = app.add_subcommand("down", "end the cluster on this machine; its processes come home first");
   add_cluster(a.down, a.cluster);
   a.nodes = app.add_subcommand("nodes", "the nodes of the cluster");
@@ -80,7 +92,8 @@ void add_verbs(CLI::App& app, Arguments& a) {
       ->add_option("process", a.move.process,
                    "its number at its home; HOME:PID where two nodes have that number")
       ->required();
-  a.migrate->add_option("to", a.move.to, "the number of a node, or: home")->required();
+  a.migrate->add_option("to", a.move.to, "the number of a node, or: home, or balance: the best one")
+      ->required();
   a.migrate
       ->add_option("--mode", a.move.mode, "memory moves before, after, or partly before the process does")
       ->check(CLI::IsMember({"hybrid", "precopy", "postcopy"}))
@@ -88,10 +101,40 @@ void add_verbs(CLI::App& app, Arguments& a) {
   a.migrate->footer("Exit status: 0 only if the process runs there now.");
 }
 
+void add_balance_verbs(CLI::App& app, Arguments& a) {
+  a.ctl = app.add_subcommand("ctl", "show or change the balancer's settings of a node");
+  a.ctl->add_option("words", a.ctl_request.words, "[NODE] [KEY[=VALUE]...]");
+  a.ctl->add_flag("--no-wait", a.at_once, "do not wait until expel or bring are done");
+  a.ctl->footer(
+      "Orders: stay, lstay, block, quiet, expel, bring (true or false).  policy: mosix, static, round-robin, "
+      "random.\nspeed 0 is as measured; owner_active: auto, true or false.  All are remembered.  Changing "
+      "needs root.");
+  a.drain = app.add_subcommand("drain", "move everything off a node; returns when it is empty");
+  a.drain->add_option("number", a.drain_request.node, "the node")->required()->check(CLI::Range(1U, 65535U));
+  a.drain->add_flag("--no-wait", a.at_once, "do not wait until it is empty");
+  a.resume = app.add_subcommand("resume", "let a node that was drained take processes again");
+  a.resume->add_option("number", a.drain_request.node, "the node")->required()->check(CLI::Range(1U, 65535U));
+  a.why = app.add_subcommand("why", "why a process is where it is, and what other nodes would cost");
+  a.why->add_option("process", a.why_request.process, "its number at its home, or HOME:PID")->required();
+  for (CLI::App* const verb : {a.ctl, a.drain, a.resume, a.why}) {
+    add_cluster(verb, a.cluster);
+    add_ask(verb, a.ask);
+  }
+}
+
+int run_balance(Arguments& a) {
+  a.ctl_request.ask = a.drain_request.ask = a.why_request.ask = a.ask;
+  a.ctl_request.wait = a.drain_request.wait = !a.at_once;
+  a.drain_request.resume = a.resume->parsed();
+  if (a.why->parsed()) return why(a.why_request);
+  return a.ctl->parsed() ? ctl(a.ctl_request) : drain(a.drain_request);
+}
+
 int run(Arguments& a) {
   if (!a.cluster.empty() && !good_cluster_name(a.cluster))
     return usage("--cluster " + a.cluster + ": a name is 1 to 8 small letters and digits, a letter first");
   a.ask.names = a.up_request.names = Names{a.cluster};
+  if (a.ctl->parsed() || a.drain->parsed() || a.resume->parsed() || a.why->parsed()) return run_balance(a);
   if (a.down->parsed()) return down(Names{a.cluster});
   if (a.nodes->parsed()) return show_nodes(a.ask);
   if (a.ps->parsed()) return show_processes(a.ask, a.verbose);
@@ -117,11 +160,13 @@ void describe_cluster(const std::function<void(const CLI::App&)>& with) {
 
 int cluster_main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "";
-  if (verb != "up" && verb != "down" && verb != "nodes" && verb != "ps" && verb != "migrate") return -1;
+  static constexpr std::array kVerbs{"up", "down", "nodes", "ps", "migrate", "ctl", "drain", "resume", "why"};
+  if (std::find(kVerbs.begin(), kVerbs.end(), verb) == kVerbs.end()) return -1;
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
   Arguments a;
   add_verbs(app, a);
+  add_balance_verbs(app, a);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -15,7 +15,6 @@
 #include <sstream>
 #include <vector>
 
-#include "cli/cluster/cgroup.hh"
 #include "cli/cluster/command.hh"
 #include "hpcvmm/base/unique_fd.hh"
 
@@ -105,8 +104,7 @@ std::string start_node(const Names& names, unsigned node, const std::string& exe
           spawn_in_space(names.space(node), {executable, "--config", dir + "/hpcd.toml"}, log.get(), pid);
       !why.empty())
     return why;
-  std::string why = enter_group(names, node, pid);
-  if (why.empty()) why = write_file(dir + "/hpcd.pid", std::to_string(pid) + " " + process_start_time(pid) + "\n");
+  const std::string why = write_file(dir + "/hpcd.pid", std::to_string(pid) + " " + process_start_time(pid) + "\n");
   if (!why.empty()) ::kill(pid, SIGKILL);
   return why;
 }

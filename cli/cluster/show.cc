@@ -9,7 +9,7 @@
 #include <sstream>
 #include <vector>
 
-#include "cli/cluster/api_client.hh"
+#include "cli/cluster/ask.hh"
 #include "cli/cluster/command.hh"
 
 namespace hpcvmm::cli {
@@ -17,64 +17,6 @@ namespace hpcvmm::cli {
 using nlohmann::json;
 
 namespace {
-
-int fail(const std::string& what) {
-  std::fprintf(stderr, "hpc-vmm: %s\n", what.c_str());
-  return 1;
-}
-
-/// The answer, or nothing after a message.
-bool ask(const AskRequest& r, const json& request, json& answer, int timeout_ms = 10'000,
-         const std::function<void(const json&)>& progress = {}) {
-  const std::vector<unsigned> nodes = r.names.nodes();
-  if (nodes.empty()) {
-    fail("no cluster is up on this machine; remedy: hpc-vmm up" + r.names.option());
-    return false;
-  }
-  if (std::find(nodes.begin(), nodes.end(), r.node) == nodes.end()) {
-    fail("there is no node " + std::to_string(r.node) + " on this machine");
-    return false;
-  }
-  ApiAnswer got = ask_api(r.names.node_dir(r.node) + "/api.sock", request, timeout_ms, progress);
-  if (!got.answered) {
-    fail("the hpcd of node " + std::to_string(r.node) + " does not answer: " + got.error +
-         "; remedy: hpc-vmm down" + r.names.option() + ", then hpc-vmm up" + r.names.option());
-    return false;
-  }
-  answer = std::move(got.json);
-  if (answer.value("ok", false)) return true;
-  fail(answer.value("error", "the request was refused"));
-  return false;
-}
-
-void print_json(json answer) {
-  answer.erase("ok");
-  std::printf("%s\n", answer.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-}
-
-/// Columns as wide as their widest cell; those in `right` have numbers.
-std::string table(const std::vector<std::vector<std::string>>& rows, const std::vector<bool>& right) {
-  std::vector<std::size_t> width(right.size());
-  for (const auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string blanks(width[i] - row[i].size(), ' ');
-      line += (i == 0 ? "" : "  ") + (right[i] ? blanks + row[i] : row[i] + blanks);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
-  }
-  return out;
-}
-
-std::string fixed(double value, int digits) {
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-  return text.data();
-}
 
 std::string cpu_time(std::uint64_t ms) {
   const std::uint64_t seconds = ms / 1000;
@@ -133,65 +75,85 @@ std::string user_name(const std::string& passwd, unsigned uid) {
 }
 
 std::string nodes_table(const json& answer) {
-  std::vector<std::vector<std::string>> rows{
-      {"NODE", "STATE", "CPUS", "LOAD", "MEMORY", "FREE", "PROCESSES", "GUESTS", "RTT", "ADDRESS"}};
+  std::vector<std::vector<std::string>> rows{{"NODE", "STATE", "CPUS", "SPEED", "LOAD", "USE", "MEMORY",
+                                              "FREE", "PROCS", "GUESTS", "RTT", "POLICY", "ADDRESS"}};
   for (const json& n : answer.value("nodes", json::array())) {
     const double cpus = n.value("cpus", 0.0);
     const bool whole = cpus == static_cast<double>(static_cast<long>(cpus));
     rows.push_back({std::to_string(n.value("id", 0U)), n.value("state", "?"), fixed(cpus, whole ? 0 : 2),
-                    fixed(n.value("load", 0.0), 2), human_bytes(n.value("memory_total", std::uint64_t{0})),
+                    fixed(n.value("speed", 0.0), 2), fixed(n.value("run_queue", n.value("load", 0.0)), 2),
+                    fixed(n.value("utilisation", 0.0) * 100, 0) + "%",
+                    human_bytes(n.value("memory_total", std::uint64_t{0})),
                     human_bytes(n.value("memory_free", std::uint64_t{0})),
                     std::to_string(n.value("processes", 0U)), std::to_string(n.value("guests", 0U)),
-                    n.contains("rtt_us") ? fixed(n.value("rtt_us", 0.0), 0) + " us" : "-",
-                    n.value("address", "")});
-    if (n.contains("why")) rows.back().back() += "  (" + n.value("why", "") + ")";
+                    n.contains("rtt_us") ? fixed(n.value("rtt_us", 0.0), 0) + "us" : "-",
+                    n.value("policy", "-"), n.value("address", "")});
+    std::string more;
+    for (const json& o : n.value("orders", json::array()))
+      if (o.is_string()) more += (more.empty() ? "" : ",") + o.get<std::string>();
+    if (n.value("owner_active", false)) more += more.empty() ? "owner" : ",owner";
+    if (n.contains("why")) more += (more.empty() ? "" : ": ") + n.value("why", "");
+    if (!more.empty()) rows.back().back() += "  (" + more + ")";
   }
-  return table(rows, {true, false, true, true, true, true, true, true, true, false});
+  return table(rows, {true, false, true, true, true, true, true, true, true, true, true, false, false});
 }
 
+namespace {
+/// "L" locked, "H" home only, "R3" runs on node 3, "C"/"I" declared cpu or io job, "M" a mask of nodes.
+std::string flags_of(const json& p) {
+  std::string out;
+  if (!p.value("cantmove", "").empty()) out += "X";
+  if (p.value("locked", false)) out += "L";
+  if (p.value("home_only", false)) out += "H";
+  if (const unsigned node = p.value("run_on", 0U); node != 0) out += "R" + std::to_string(node);
+  if (p.value("kind", "") == "cpu") out += "C";
+  if (p.value("kind", "") == "io") out += "I";
+  if (p.contains("mask") && p["mask"].is_object() && p["mask"].value("mode", "none") != "none") out += "M";
+  return out.empty() ? "-" : out;
+}
+}  // namespace
+
 std::string processes_table(const json& answer, bool verbose) {
-  std::vector<std::vector<std::string>> rows{
-      {"PID", "USER", "HOME", "WHERE", "ENGINE", "ABI", "MEMORY", "TIME", "MOVES", "CANTMOVE", "COMMAND"}};
+  std::vector<std::vector<std::string>> rows{{"PID", "USER", "HOME", "WHERE", "ENGINE", "ABI", "MEMORY",
+                                              "TIME", "USE", "MOVES", "FLAGS",
+                                              verbose ? "CANTMOVE" : "COMMAND"}};
+  std::vector<bool> right{true, false, true, true, false, false, true, true, true, true, false, false};
+  if (verbose) {
+    rows[0].insert(rows[0].end(), {"WHY", "COMMAND"});
+    right.insert(right.end(), {false, false});
+  }
   for (const json& p : answer.value("processes", json::array())) {
     const std::string cantmove = p.value("cantmove", "");
     rows.push_back({std::to_string(p.value("pid", 0)), p.value("user", std::to_string(p.value("uid", 0U))),
                     std::to_string(p.value("home", 0U)), std::to_string(p.value("where", 0U)),
                     p.value("engine", ""), p.value("abi", ""),
                     human_bytes(p.value("memory", std::uint64_t{0})),
-                    cpu_time(p.value("cpu_ms", std::uint64_t{0})), std::to_string(p.value("migrations", 0U)),
-                    cantmove.empty() ? "-"
-                    : verbose        ? cantmove
-                                     : "yes",
-                    p.value(verbose ? "command" : "comm", "")});
+                    cpu_time(p.value("cpu_ms", std::uint64_t{0})), fixed(p.value("cpu_use", 0.0), 2),
+                    std::to_string(p.value("migrations", 0U)), flags_of(p)});
+    if (verbose) {
+      const std::string why = p.value("why", "");
+      rows.back().insert(rows.back().end(), {cantmove.empty() ? "-" : cantmove, why.empty() ? "-" : why,
+                                             p.value("command", "")});
+    } else {
+      rows.back().push_back(p.value("comm", ""));
+    }
   }
-  return table(rows, {true, false, true, true, false, false, true, true, true, false, false});
+  return table(rows, right);
 }
 
 json migrate_json(const MigrateRequest& r) {
-  const auto number = [](const std::string& text, unsigned long most) -> unsigned long {
-    char* end = nullptr;
-    const unsigned long n = std::strtoul(text.c_str(), &end, 10);
-    const bool good = !text.empty() && text[0] >= '0' && text[0] <= '9' && *end == 0 && n >= 1 && n <= most;
-    return good ? n : 0;
-  };
-  json j = {{"op", "migrate"}, {"mode", r.mode}};
-  std::string pid = r.process;
-  if (const std::size_t colon = pid.find(':'); colon != std::string::npos) {
-    const unsigned long home = number(pid.substr(0, colon), 65535);
-    if (home == 0) return {{"error", r.process + ": in HOME:PID, HOME is the number of a node"}};
-    j["home"] = home;
-    pid.erase(0, colon + 1);
-  }
-  const unsigned long n = number(pid, 0x7fff'ffff);
-  if (n == 0) return {{"error", r.process + ": not a process number; hpc-vmm ps lists them"}};
-  j["pid"] = n;
-  if (r.to == "home") {
-    j["to"] = "home";
+  json j = process_json("migrate", r.process);
+  if (j.contains("error")) return j;
+  j["mode"] = r.mode;
+  if (r.to == "home" || r.to == "balance") {
+    j["to"] = r.to;
     return j;
   }
-  const unsigned long to = number(r.to, 65535);
+  const unsigned long to = number_in(r.to, 65535);
   if (to == 0)
-    return {{"error", r.to + ": neither the number of a node nor \"home\"; hpc-vmm nodes lists them"}};
+    return {{"error", r.to +
+                          ": neither the number of a node nor \"home\" nor \"balance\"; hpc-vmm nodes lists "
+                          "them"}};
   j["to"] = to;
   return j;
 }
@@ -234,6 +196,11 @@ int migrate(const MigrateRequest& r) {
   }
   if (r.ask.json) {
     print_json(std::move(answer));
+    return 0;
+  }
+  if (!answer.contains("pages")) {
+    std::printf("Process %d stays on node %u: nowhere is better.\n", answer.value("pid", 0),
+                answer.value("where", 0U));
     return 0;
   }
   const auto u64 = [&answer](const char* key) {

@@ -77,7 +77,7 @@ bool remove_all(const Names& names, Progress& progress) {
   for (unsigned n = 1; n <= kMostLocalNodes; ++n)
     if (group_exists(names, n)) remove_group(names, n);
   for (const unsigned n : nodes) remove_tree(names.node_dir(n));
-  for (const char* own : {"/memif", "/cluster.key"}) remove_tree(names.run() + own);
+  for (const char* own : {"/memif", "/cluster.key", "/speed"}) remove_tree(names.run() + own);
   ::rmdir(names.run().c_str());  // stays where somebody else has something in it
   progress.end();
   return orderly;
@@ -146,8 +146,10 @@ std::string try_up(const UpRequest& r, Progress& progress) {
   const std::string hpcd = own_folder() + "/hpcd";
   if (::access(hpcd.c_str(), X_OK) != 0) return hpcd + " is not there: it belongs beside hpc-vmm";
   if (std::string why = make_files(r); !why.empty()) return why;
-  for (unsigned n = 1; n <= r.nodes && !r.limits.empty(); ++n)
+  for (unsigned n = 1; n <= r.nodes && !r.limits.empty(); ++n) {
     if (std::string why = make_group(r.names, n, r.limits[n - 1]); !why.empty()) return why;
+    if (std::string why = note_group(r.names, n); !why.empty()) return why;
+  }
   progress.step("making the network...");
   if (std::string why = make_network(r.names, r.nodes); !why.empty())
     return "the network of the cluster: " + why;
@@ -239,6 +241,10 @@ std::string node_config(const UpRequest& r, unsigned node) {
   if (!r.faults.empty()) out << "faults = " << quoted(r.faults) << "\n";
   out << "run_dir = " << quoted(r.names.node_dir(node)) << "\n";
   out << "metrics = " << quoted(r.names.node_dir(node) + "/metrics.sock") << "\n";
+  out << "policy = " << quoted(r.policy) << "\nshared_machine = true\n";
+  out << "state_dir = " << quoted(r.names.node_dir(node)) << "\n";
+  // One machine, one speed: nodes that measured it one by one would differ by noise.
+  out << "speed_file = " << quoted(r.names.run() + "/speed") << "\n";
   if (!r.remote.empty()) out << "remote = " << quoted(r.remote) << "\n";
   if (!r.limits.empty() && r.limits[node - 1].cpus > 0) out << "cpus = " << r.limits[node - 1].cpus << "\n";
   if (!r.limits.empty() && r.limits[node - 1].memory != 0)

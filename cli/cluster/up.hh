@@ -17,7 +17,8 @@ struct UpRequest {
   std::string wire = "memif";      ///< of DPDK: memif or veth
   std::vector<NodeLimits> limits;  ///< one each, or none
   std::string faults;
-  std::string remote;  ///< executable of remotes, for tests
+  std::string policy = "mosix";  ///< of the balancer
+  std::string remote;            ///< executable of remotes, for tests
   bool json = false;
 };
 

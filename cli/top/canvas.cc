@@ -1,8 +1,6 @@
 #include "cli/top/canvas.hh"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 
 namespace hpcvmm::cli {
 
@@ -51,12 +49,6 @@ std::string right(const std::string& text, int width) {
 std::string left(const std::string& text, int width) {
   const auto w = static_cast<std::size_t>(std::max(width, 0));
   return text.size() >= w ? text.substr(0, w) : text + std::string(w - text.size(), ' ');
-}
-
-std::string fixed(double value, int digits) {
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-  return text.data();
 }
 
 }  // namespace hpcvmm::cli

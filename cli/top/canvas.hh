@@ -38,6 +38,5 @@ class Canvas {
 /// Right-aligned, left-aligned, cut off at the width.
 std::string right(const std::string& text, int width);
 std::string left(const std::string& text, int width);
-std::string fixed(double value, int digits);
 
 }  // namespace hpcvmm::cli

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cli/cluster/show.hh"
+#include "cli/cluster/ask.hh"
 #include "cli/top/top_screen.hh"
 
 namespace hpcvmm::cli {

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <sstream>
 
-#include "cli/cluster/show.hh"
+#include "cli/cluster/ask.hh"
 
 namespace hpcvmm::cli {
 

@@ -58,6 +58,20 @@ void peer_message(const std::uint8_t* data, std::size_t bytes) {
     promise(r->text.size() <= peer::kMaxRpcText, "an Rpc's text has its limit");
   } else if (const auto* o = std::get_if<peer::OpenRequest>(&m)) {
     promise(o->circuit != 0 && printable(o->comm), "OpenRequest is checked");
+  } else if (const auto* load = std::get_if<peer::LoadMessage>(&m)) {
+    promise(load->head.count >= 1 && load->head.count <= peer::kMostLoads, "a Load has its limit");
+    for (std::size_t i = 0; i < load->head.count; ++i)
+      promise(
+          load->entries[i].cpus != 0 && load->entries[i].speed_milli != 0 && load->entries[i].total_mib != 0,
+          "a load can be divided by");
+    const auto again = peer::bytes_of(*load);
+    promise(again.size() == bytes && std::memcmp(again.data(), data, bytes) == 0,
+            "Load and back is the same");
+  } else if (const auto* guest = std::get_if<peer::Guest>(&m)) {
+    promise(guest->pid > 0 && guest->mask_count <= peer::kMostMasked && guest->mask_mode <= 2,
+            "a Guest is checked");
+  } else if (const auto* guests = std::get_if<peer::GuestsMessage>(&m)) {
+    promise(guests->head.count >= 1 && guests->head.count <= peer::kMostReports, "a Guests has its limit");
   } else if (const auto* reply = std::get_if<peer::OpenReply>(&m)) {
     promise(printable(reply->why), "OpenReply holds text for terminals");
   } else if (const auto* mark = std::get_if<peer::Mark>(&m)) {

@@ -53,7 +53,7 @@ std::string LocalCluster::verb(const std::string& words) const {
 }
 
 Ran LocalCluster::up(const std::string& options) {
-  return run(verb("up " + options + " --remote " + HPCVMM_TEST_REMOTE));
+  return run(verb("up --policy static " + options + " --remote " + HPCVMM_TEST_REMOTE));
 }
 
 Ran LocalCluster::down() { return run(verb("down")); }

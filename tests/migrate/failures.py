@@ -74,7 +74,7 @@ class Cluster:
 
     def up(self):
         wire = ["--driver", "udp"] if self.driver == "udp" else ["--wire", self.driver]
-        made = self.verb("up", "--nodes", "3", *wire, "--remote", str(self.work / "remote"))
+        made = self.verb("up", "--nodes", "3", "--policy", "static", *wire, "--remote", str(self.work / "remote"))
         if made.returncode != 0 or "kernel UDP is used" in made.stderr:
             raise Failure(f"up: {made.stdout}{made.stderr}")
         self.daemons = {n: int((self.run / str(n) / "hpcd.pid").read_text().split()[0]) for n in (1, 2, 3)}

@@ -37,17 +37,18 @@ MAY = {
     "net/driver/dpdk": CONTRACTS + ["net/driver"],
     "net/transport": CONTRACTS + ["net/driver"],
     "balancer": ["include/hpcvmm/base"],
+    "balancer/record": ["include/hpcvmm/base", "balancer"],
     "balancer/sim": ["include/hpcvmm/base", "balancer"],
-    "balancer/test": ["include/hpcvmm/base", "balancer", "balancer/sim"],
-    "daemon": CONTRACTS + NET + ["balancer"],
-    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "cli/hpctree"],
+    "balancer/test": ["include/hpcvmm/base", "balancer", "balancer/sim", "balancer/record"],
+    "daemon": CONTRACTS + NET + ["balancer", "balancer/record"],
+    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "balancer/record", "cli/hpctree"],
     "cli/hpctree": [],
     "cmake": [],
     "bench": CONTRACTS + VMM + NET + ["tests"],
     "tests": CONTRACTS + VMM + NET + ["guest-agent", "daemon"],
 }
 # System headers that only some places may see: name or prefix -> folders.
-ONLY = {"linux/kvm.h": ("vmm/engine/kvm/", "vmm/probe/", "bench/"), "nlohmann/": ("cli/", "daemon/", "bench/", "tests/")}
+ONLY = {"linux/kvm.h": ("vmm/engine/kvm/", "vmm/probe/", "bench/"), "nlohmann/": ("balancer/record/", "cli/", "daemon/", "bench/", "tests/")}
 SUFFIXES = {".hh", ".cc", ".h", ".c", ".S", ".inc"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 

@@ -49,6 +49,7 @@ struct Identity {
   std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< as the guest sees it
   std::string comm, exe;
   bool same_process = false;  ///< after an exec
+  bool forked = false;        ///< a child of fork that has not executed anything
   wire::local::Settings settings{};  ///< of the program that launch starts; its children have their parent's
 };
 
@@ -91,6 +92,8 @@ class Home final : public mem::PagesAway {
   // For MobileVcpu.
   [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
   void park();
+  /// A call has come out of the guest that is made here wherever the guest runs.
+  void count_call() { home_calls_.fetch_add(1, std::memory_order_relaxed); }
   /// Trials: moves the process to the next node of a tour, and waits until it is there.
   void visit_next();
   [[nodiscard]] bool runs_away() const { return runs_away_.load(std::memory_order_acquire); }
@@ -137,7 +140,7 @@ class Home final : public mem::PagesAway {
   void come_back();
   void note_downtime();
   const char* cannot_move_locked() const;
-  void report(const char* cantmove);
+  void report();
   void stop_all();
   void release_all();
   bool wait_until_quiet();
@@ -220,6 +223,7 @@ class Home final : public mem::PagesAway {
   std::atomic<std::uint32_t> stop_{0};
   std::atomic<std::uint32_t> ear_{0};    // undo.cc: who hears hpcd while the mover may wait for a page
   std::atomic<std::uint32_t> calls_{0};  // trials: system calls so far
+  std::atomic<std::uint64_t> home_calls_{0};
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};
@@ -227,7 +231,9 @@ class Home final : public mem::PagesAway {
   std::atomic<std::uint32_t> wanted_{0};         // node it should run on; 0: here
   std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
+  std::atomic<std::uint32_t> welcomed_{0};       // hpcd has answered Register
   std::string start_why_;
+  std::string cannot_move_;    // as the last move found; the mover's
   std::uint64_t request_ = 0;  // Move's number that waits for MoveDone
   bool asked_ = false;         // there is one
   wire::local::Mode mode_ = wire::local::Mode::Hybrid;

@@ -110,6 +110,26 @@ LocalCall futex(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& 
 
 }  // namespace
 
+bool is_local_call(Abi abi, std::uint64_t number) {
+  const sys::Row* const row = sys::find_row(abi, static_cast<std::uint32_t>(number));
+  if (row == nullptr) return false;
+  switch (row->call) {
+    case Call::getpid:
+    case Call::gettid:
+    case Call::clock_gettime:
+    case Call::clock_gettime64:
+    case Call::clock_getres:
+    case Call::clock_getres_time64:
+    case Call::sched_yield:
+    case Call::time:
+    case Call::gettimeofday:
+    case Call::getcpu:
+    case Call::futex:
+    case Call::futex_time64: return true;
+    default: return false;
+  }
+}
+
 LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote) {
   const sys::Row* const row = sys::find_row(abi, static_cast<std::uint32_t>(regs.rax));
   if (row == nullptr) return LocalCall::Home;

@@ -26,4 +26,7 @@ enum class LocalCall : std::uint8_t {
 /// FUTEX_WAKE_OP(2const).
 LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote);
 
+/// Whether the call with this number is one that call_here() makes, whatever its arguments.  Pure.
+bool is_local_call(Abi abi, std::uint64_t number);
+
 }  // namespace hpcvmm::migrate

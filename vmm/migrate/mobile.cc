@@ -8,6 +8,7 @@
 
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
+#include "vmm/migrate/local_calls.hh"
 #include "vmm/migrate/step_out.hh"
 #include "vmm/migrate/trial.hh"
 
@@ -24,6 +25,8 @@ constexpr std::uint32_t kLook = 8;      // something else has changed
 constexpr std::uint32_t kOutside = 0;
 constexpr std::uint32_t kInside = 1;
 constexpr std::uint32_t kKicked = 2;  // inside, and a kick is on its way
+
+Abi abi_of(engine::ExitKind call) { return call == engine::ExitKind::Syscall32 ? Abi::Ia32 : Abi::X64; }
 
 }  // namespace
 
@@ -48,6 +51,8 @@ engine::Exit MobileVcpu::run() {
     e = step_out(*local_, home_->who().host_vdso_begin, home_->who().host_vdso_end);
   leave_guest();
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
+  // Away, what its node makes by itself does not come here.
+  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call();
   if (call && trial::first_calls() != 0) home_->visit_next();
   return e;
 }

@@ -28,6 +28,7 @@ namespace {
 namespace local = wire::local;
 
 constexpr std::uint64_t kMostAnonymous = std::uint64_t{64} << 30;
+constexpr std::uint64_t kWelcomeUs = 20'000;
 
 }  // namespace
 
@@ -52,9 +53,14 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   r.settings = who.settings;
   copy_text(r.comm, sizeof r.comm, who.comm);
   copy_text(r.exe, sizeof r.exe, who.exe);
+  r.wants = who.node;
+  r.parent = static_cast<std::int32_t>(::syscall(SYS_getppid));
+  r.forked = who.forked ? 1 : 0;
+  r.fixed = who.node != 0 && !who.same_process && !who.forked ? 1 : 0;
   link_.send_control(&r, sizeof r);
   wanted_ = who.node;
-  started_there_ = who.node == 0 ? 1 : 0;
+  started_there_ = 0;
+  welcomed_ = 0;
   // While the heap's and the kernel's thread lists are still ours alone to change.
   if (!start_thread(mover_main, this, "hpc-vmm-mover")) return Error::of(EAGAIN, "a thread for moves");
   started_ = true;
@@ -63,7 +69,12 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
 
 bool Home::start_there(std::string& why) {
   if (!started_) return true;
-  while (started_there_.load() == 0) futex_wait(&started_there_, 0);
+  // An hpcd that is slow to answer holds nobody up who has no wish of his own.
+  const std::uint64_t end = now_us() + kWelcomeUs;
+  while (started_there_.load() == 0) {
+    if (who_.node == 0 && welcomed_.load() == 0 && now_us() > end) return true;
+    futex_wait(&started_there_, 0, welcomed_.load() == 0 ? kWelcomeUs : 100'000);
+  }
   why = start_why_;
   return why.empty();
 }
@@ -72,6 +83,7 @@ void Home::inherit(Home& parent) {
   mm_ = parent.mm_;
   who_ = parent.who_;
   who_.same_process = false;
+  who_.forked = true;
   who_.settings = {};
   who_.node = parent.wanted_.load();
   local_calls_ = parent.local_calls_.load();
@@ -145,8 +157,9 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       local::Welcome w{};
       if (!as(w, message, bytes)) return;
       own_node_ = w.node;
-      if (w.start_on != 0 && w.start_on != w.node && wanted_.load() == 0) wanted_ = w.start_on;
+      if (w.start_on != 0) wanted_ = w.start_on;
       if (wanted_.load() == w.node) wanted_ = 0;
+      welcomed_ = 1;
       return;
     }
     case local::Type::Attach: {
@@ -181,6 +194,7 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       wanted_ = m.node == own_node_ ? 0 : m.node;
       return;
     }
+    case local::Type::Report: return report();
     default: return;
   }
 }
@@ -195,12 +209,13 @@ void Home::refuse(std::uint64_t request, int code, const std::string& why) {
   link_.send_control(&d, sizeof d);
 }
 
-void Home::report(const char* cantmove) {
+void Home::report() {
   local::State s{};
   s.where = where_.load();
   s.migrations = migrations_;
   s.remote_cpu_us = remote_cpu_before_us_ + remote_cpu_us_;
-  copy_text(s.cantmove, sizeof s.cantmove, cantmove);
+  s.home_calls = home_calls_.load(std::memory_order_relaxed);
+  copy_text(s.cantmove, sizeof s.cantmove, cannot_move_);
   link_.send_control(&s, sizeof s);
 }
 
@@ -257,7 +272,8 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
     wanted_ = where_.load();
     if (started_there_.load() == 0) start_why_ = why;
   }
-  report(rc == EPERM ? why.c_str() : "");
+  cannot_move_ = rc == EPERM ? why : "";
+  report();
   if (asked_ && (rc != 0 || node == wanted_.load())) {
     asked_ = false;
     refuse(request, rc, why);

@@ -32,6 +32,7 @@ enum class Type : std::uint16_t {
   Opened = 66,   // the answer to Open: the peer is there, or `code` says why not
   Closed = 67,   // the channel has ended from the other side, or the node is lost
   Move = 68,     // move to that node
+  Report = 69,   // a header only: send State, please
 };
 
 struct Header {
@@ -72,12 +73,17 @@ struct Register {
   Settings settings{};
   char comm[16] = {};
   char exe[256] = {};  ///< cut off when longer; for people
+  Node wants = 0;      ///< where it would go by itself: --node, or where its parent or former program ran
+  std::int32_t parent = 0;
+  std::uint8_t fixed = 0;   ///< 1: `wants` was named by a person
+  std::uint8_t forked = 0;  ///< 1: a child of fork, with its parent's memory
+  std::uint8_t reserved[2] = {};
 };
 
 struct Welcome {
   Header header{Type::Welcome, kVersion, sizeof(Welcome)};
   Node node = 0;
-  Node start_on = 0;  ///< where the process should run from the start; 0: here
+  Node start_on = 0;  ///< where the process should run from the start, `node` for here; 0: where it wants to
 };
 
 struct State {
@@ -86,6 +92,7 @@ struct State {
   std::uint32_t migrations = 0;
   std::uint64_t remote_cpu_us = 0;  ///< CPU time used away from home so far
   std::uint64_t remote_pages = 0;   ///< pages whose only copy is away
+  std::uint64_t home_calls = 0;     ///< system calls so far that are made at home wherever it runs
   char cantmove[128] = {};          ///< empty: it can move
 };
 

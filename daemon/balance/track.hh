@@ -1,0 +1,61 @@
+// The statistics of one process on the node where it runs.
+#pragma once
+
+#include <cstdint>
+
+#include "balancer/decay.hh"
+#include "balancer/types.hh"
+
+namespace hpcvmm::daemon {
+
+/// Pure: the caller gives times (seconds of any one clock) and measurements.
+class Track {
+ public:
+  /// A process that begins here, or has come: `cpu_use` is assumed until something is measured, so that it
+  /// counts as load at once.
+  Track(double now_s, float cpu_use) : arrived_s_(now_s), sampled_s_(now_s), cpu_use_(cpu_use) {}
+
+  /// One look at its threads: how many were runnable.
+  void look(unsigned runnable) {
+    runnable_sum_ += runnable;
+    ++looks_;
+  }
+  /// The end of an interval: CPU time so far.
+  void sample(double now_s, std::uint64_t cpu_us, balancer::Decay decay, const balancer::DecayKnobs& knobs);
+  void forget(double now_s);
+  /// It has come here anew.
+  void arrive(double now_s) { arrived_s_ = now_s; }
+
+  [[nodiscard]] double resident_s(double now_s) const { return now_s - arrived_s_; }
+  [[nodiscard]] float cpu_use() const { return cpu_use_; }
+  /// CPU seconds per second of the last interval.
+  [[nodiscard]] float busy() const { return busy_; }
+  [[nodiscard]] std::uint64_t cpu_us() const { return cpu_us_; }
+  /// Whether its CPU time grew in the last interval, or it is too young to know.
+  [[nodiscard]] bool active() const { return active_; }
+
+ private:
+  double arrived_s_, sampled_s_;
+  double known_s_ = 0;  ///< how long it has been measured
+  std::uint64_t cpu_us_ = 0;
+  bool counted_ = false, active_ = true;
+  unsigned runnable_sum_ = 0, looks_ = 0;
+  float cpu_use_, busy_ = 0;
+};
+
+/// Calls made at home per second of CPU time.  Pure.
+class CallRate {
+ public:
+  /// Both so far, of the process wherever it runs.
+  void sample(std::uint64_t calls, std::uint64_t cpu_us);
+  void set(float per_s) { per_s_ = per_s; }
+  [[nodiscard]] float per_s() const { return per_s_; }
+  [[nodiscard]] std::uint64_t calls() const { return calls_; }
+
+ private:
+  std::uint64_t calls_ = 0, cpu_us_ = 0;
+  bool counted_ = false;
+  float per_s_ = 0;
+};
+
+}  // namespace hpcvmm::daemon
