@@ -26,7 +26,8 @@ std::string read_node_list(const std::string& list, std::vector<std::uint16_t>& 
     const std::size_t dash = item.find('-');
     const unsigned first = node_number(item.substr(0, dash));
     const unsigned last = dash == std::string::npos ? first : node_number(item.substr(dash + 1));
-    if (first == 0 || last < first) return list + ": \"" + item + "\" is neither a node's number nor a range like 3-5";
+    if (first == 0 || last < first)
+      return list + ": \"" + item + "\" is neither a node's number nor a range like 3-5";
     for (unsigned n = first; n <= last; ++n) nodes.push_back(static_cast<std::uint16_t>(n));
   }
   if (nodes.empty()) return "\"" + list + "\" names no node; give a list like 1,3-5";

@@ -273,7 +273,8 @@ void add_settings(CLI::App* launch, SettingsWords& s) {
   launch->add_flag("--home-only", s.home_only, "it never leaves its home");
   launch->add_option("--run-on", s.run_on, "it starts on this node and belongs there")
       ->check(CLI::Range(1U, 65535U));
-  launch->add_option("--kind", s.kind, "what it is taken for: cpu computes, io reads and writes files at home")
+  launch
+      ->add_option("--kind", s.kind, "what it is taken for: cpu computes, io reads and writes files at home")
       ->check(CLI::IsMember({"cpu", "io"}));
   launch->add_option("--decay", s.decay, "how fast what was measured of it is forgotten")
       ->check(CLI::IsMember({"slow", "fast", "none"}));
@@ -352,7 +353,8 @@ int run(int argc, char** argv, char** envp) {
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
   app.footer(
-      "The cluster: up, down, nodes, ps, migrate, why, ctl, drain and resume; watching and steering it: top, mon, mosctl, mosrun, mps, "
+      "The cluster: up, down, nodes, ps, migrate, why, ctl, drain and resume; watching and steering it: top, "
+      "mon, mosctl, mosrun, mps, "
       "procfs; its simulator: sim; each explains itself with --help, and has a man page hpc-vmm-VERB.");
   app.set_version_flag("--version", "hpc-vmm " HPCVMM_VERSION);
   LaunchArgs l;

@@ -104,7 +104,8 @@ std::string start_node(const Names& names, unsigned node, const std::string& exe
           spawn_in_space(names.space(node), {executable, "--config", dir + "/hpcd.toml"}, log.get(), pid);
       !why.empty())
     return why;
-  const std::string why = write_file(dir + "/hpcd.pid", std::to_string(pid) + " " + process_start_time(pid) + "\n");
+  const std::string why =
+      write_file(dir + "/hpcd.pid", std::to_string(pid) + " " + process_start_time(pid) + "\n");
   if (!why.empty()) ::kill(pid, SIGKILL);
   return why;
 }

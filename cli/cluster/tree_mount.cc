@@ -43,8 +43,8 @@ int server(const Names& names, unsigned node) {
 }
 
 std::string start_server(const Names& names, unsigned node, const std::string& executable) {
-  std::vector<std::string> words{executable, "procfs",  "--foreground", "--node", std::to_string(node),
-                                 mountpoint(names, node)};
+  std::vector<std::string> words{
+      executable, "procfs", "--foreground", "--node", std::to_string(node), mountpoint(names, node)};
   if (!names.name.empty()) words.insert(words.end(), {"--cluster", names.name});
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
@@ -85,7 +85,8 @@ std::string mount_tree(const Names& names, unsigned node) {
 }
 
 void unmount_tree(const Names& names, unsigned node) {
-  // The server first: a mount of somebody else's mount namespace keeps the file system, and the server, alive.
+  // The server first: a mount of somebody else's mount namespace keeps the file system, and the server,
+  // alive.
   if (const int pid = server(names, node); pid != 0) ::kill(pid, SIGTERM);
   for (int i = 0; i < 8 && is_mounted(names, node); ++i)
     if (::umount2(mountpoint(names, node).c_str(), MNT_DETACH) != 0) break;

@@ -277,7 +277,8 @@ int up(UpRequest r) {
   }
   for (unsigned n = 1; n <= r.nodes; ++n)
     if (why = mount_tree(r.names, n); !why.empty())
-      std::fprintf(stderr, "hpc-vmm: no file tree at %s/proc: %s\n", r.names.node_dir(n).c_str(), why.c_str());
+      std::fprintf(stderr, "hpc-vmm: no file tree at %s/proc: %s\n", r.names.node_dir(n).c_str(),
+                   why.c_str());
   return show_nodes({r.names, 1, r.json});
 }
 

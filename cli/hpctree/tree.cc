@@ -35,7 +35,8 @@ template <std::size_t N> void add_names(const std::array<File, N>& list, std::ve
 
 /// 0: not a number from 1 to `most`.
 unsigned long number(const std::string& text, unsigned long most) {
-  if (text.empty() || text.size() > 10 || text.find_first_not_of("0123456789") != std::string::npos || text[0] == '0')
+  if (text.empty() || text.size() > 10 || text.find_first_not_of("0123456789") != std::string::npos ||
+      text[0] == '0')
     return 0;
   const unsigned long n = std::stoul(text);
   return n <= most ? n : 0;
@@ -202,7 +203,8 @@ int Tree::read(const std::string& path, const Caller& caller, std::string& text)
 
 std::string Tree::admin_text(const std::string& name, int& error) {
   if (name == "version")
-    return "hpc-vmm " + setting_.version + "\nDFSA: not needed; files are those of a process's home everywhere\n";
+    return "hpc-vmm " + setting_.version +
+           "\nDFSA: not needed; files are those of a process's home everywhere\n";
   if (name == "nomfs") return "1\n";
   if (name == "gateways") return "0\n";
   if (name == "dfsalinks") return {};
@@ -263,7 +265,8 @@ std::string Tree::process_text(const std::string& name, const json& p) {
   const json mask = p.value("mask", json::object());
   const std::string mode = mask.value("mode", "none");
   if (name == "where" || name == "home") return line(static_cast<long>(p.value(name, 0U)));
-  if (name == "goto" || name == "migrate" || name == "runon") return line(static_cast<long>(p.value("run_on", 0U)));
+  if (name == "goto" || name == "migrate" || name == "runon")
+    return line(static_cast<long>(p.value("run_on", 0U)));
   if (name == "cantmove") return p.value("cantmove", "").empty() ? "" : line(p.value("cantmove", ""));
   if (name == "lock") return line(p.value("locked", false) ? 1 : 0);
   if (name == "homeonly") return line(p.value("home_only", false) ? 1 : 0);
@@ -324,8 +327,8 @@ std::string Tree::info_text(int& error) {
     cpus += is_up(n) ? n.value("cpus", 0.0) : 0;
   }
   return "version " + setting_.version + "\nnode " + std::to_string(answer.value("self", 0U)) + "\nnodes " +
-         std::to_string(answer.value("nodes", json::array()).size()) + "\nup " + std::to_string(up) + "\ncpus " +
-         plain(json(cpus)) + "\nepoch " + plain(answer.value("epoch", json(0))) + "\ndriver " +
+         std::to_string(answer.value("nodes", json::array()).size()) + "\nup " + std::to_string(up) +
+         "\ncpus " + plain(json(cpus)) + "\nepoch " + plain(answer.value("epoch", json(0))) + "\ndriver " +
          answer.value("driver", "?") + "\n";
 }
 

@@ -1,5 +1,5 @@
-// The tree of openMosix's /proc/hpc and /proc/PID as files with text: what a path holds, out of hpcd's answers,
-// and what writing to it asks of hpcd.  Knows neither FUSE nor sockets.
+// The tree of openMosix's /proc/hpc and /proc/PID as files with text: what a path holds, out of hpcd's
+// answers, and what writing to it asks of hpcd.  Knows neither FUSE nor sockets.
 #pragma once
 
 #include <functional>
@@ -18,8 +18,8 @@ struct Caller {
   int pid = 0;  ///< of the process, not of its thread
 };
 
-/// Asks hpcd; always an object with "ok".  `wait` false: the answer does not matter, and an empty object comes
-/// at once.
+/// Asks hpcd; always an object with "ok".  `wait` false: the answer does not matter, and an empty object
+/// comes at once.
 using Ask = std::function<nlohmann::json(const nlohmann::json& request, bool wait)>;
 
 struct Entry {
@@ -65,7 +65,8 @@ class Tree {
   int write_decay(const std::string& name, const std::string& value, const Caller& caller);
   int write_process(const std::string& name, const std::string& value, const json& process,
                     const Caller& caller);
-  int write_mask(const std::string& name, const std::string& value, const json& process, const Caller& caller);
+  int write_mask(const std::string& name, const std::string& value, const json& process,
+                 const Caller& caller);
   int request(json r, const Caller& caller, bool wait = true);
   /// migpolicy of a process whose filter is off: hpcd does not keep it.
   int remembered_policy(const json& process);

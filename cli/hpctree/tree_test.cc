@@ -31,7 +31,8 @@ struct Hpcd {
     {"pid":50,"uid":0,"home":2,"where":1,"migrations":1,"cantmove":"it has mapped a device","locked":false,
      "mask":{"mode":"none","nodes":[]},"memory":8192,"cpu_ms":10,"comm":"dd"},
     {"pid":50,"uid":0,"home":1,"where":1,"migrations":0,"cantmove":"","locked":false,"comm":"own"}]})");
-  json ctl = json::parse(R"({"ok":true,"node":1,"settings":{"stay":true,"lstay":false,"block":false,"quiet":true,
+  json ctl =
+      json::parse(R"({"ok":true,"node":1,"settings":{"stay":true,"lstay":false,"block":false,"quiet":true,
     "expel":false,"bring":false,"speed":0,"policy":"mosix","decay_interval":60,"slow_decay":975,"fast_decay":926,
     "owner_active":"auto","hysteresis":0.2}})");
   json refusal;  // not null: the answer to changes
@@ -86,8 +87,9 @@ TEST_F(TreeTest, WhatIsThere) {
   EXPECT_EQ(tree.look("/hpc/admin/expel").owner, 0U);
   EXPECT_EQ(tree.look("/pid/4711/lock").owner, 1000U);
   EXPECT_EQ(tree.look("/pid/4711/where").mode, 0444U);
-  for (const char* nothing : {"/hpc/admin/x", "/hpc/admin/stay/x", "/hpc/nodes/3", "/hpc/nodes/0", "/hpc/nodes/01",
-                              "/pid/-1", "/pid/4711/where/x", "/pid/99999999999", "/hpc/nodes/70000/load"})
+  for (const char* nothing :
+       {"/hpc/admin/x", "/hpc/admin/stay/x", "/hpc/nodes/3", "/hpc/nodes/0", "/hpc/nodes/01", "/pid/-1",
+        "/pid/4711/where/x", "/pid/99999999999", "/hpc/nodes/70000/load"})
     EXPECT_EQ(tree.look(nothing).kind, Entry::Kind::None) << nothing;
 }
 

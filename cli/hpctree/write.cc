@@ -39,10 +39,11 @@ json process_request(const json& p, const json& set) {
 
 int errno_of(const std::string& name) {
   static const std::map<std::string, int> kNumbers{
-      {"EPERM", EPERM},         {"EACCES", EACCES}, {"ESRCH", ESRCH},       {"ENOENT", ENOENT},
-      {"EINVAL", EINVAL},       {"EBUSY", EBUSY},   {"ENOTUNIQ", ENOTUNIQ}, {"EHOSTDOWN", EHOSTDOWN},
-      {"EHOSTUNREACH", EHOSTUNREACH}, {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM}, {"ENOTSUP", ENOTSUP},
-      {"ETIMEDOUT", ETIMEDOUT}, {"EEXIST", EEXIST}, {"ENOSPC", ENOSPC}};
+      {"EPERM", EPERM},         {"EACCES", EACCES},       {"ESRCH", ESRCH},
+      {"ENOENT", ENOENT},       {"EINVAL", EINVAL},       {"EBUSY", EBUSY},
+      {"ENOTUNIQ", ENOTUNIQ},   {"EHOSTDOWN", EHOSTDOWN}, {"EHOSTUNREACH", EHOSTUNREACH},
+      {"EAGAIN", EAGAIN},       {"ENOMEM", ENOMEM},       {"ENOTSUP", ENOTSUP},
+      {"ETIMEDOUT", ETIMEDOUT}, {"EEXIST", EEXIST},       {"ENOSPC", ENOSPC}};
   const auto found = kNumbers.find(name);
   return found == kNumbers.end() ? EIO : found->second;
 }
@@ -161,7 +162,8 @@ int Tree::write_decay(const std::string& name, const std::string& value, const C
   return request(process_request(process, set_of("decay", n == 1 ? name : "default")), caller);
 }
 
-int Tree::write_process(const std::string& name, const std::string& value, const json& p, const Caller& caller) {
+int Tree::write_process(const std::string& name, const std::string& value, const json& p,
+                        const Caller& caller) {
   const long n = number(value, 100'000'000);
   const auto set = [&](const std::string& key, const json& to) {
     return request(process_request(p, set_of(key, to)), caller);
@@ -170,9 +172,11 @@ int Tree::write_process(const std::string& name, const std::string& value, const
   if (name == "lock") return n == 0 || n == 1 ? set("locked", n == 1) : EINVAL;
   if (name == "homeonly") return n == 0 || n == 1 ? set("home_only", n == 1) : EINVAL;
   if (name == "runon") return n >= 0 && n <= 65535 ? set("run_on", n) : EINVAL;
-  if (name == "kind") return value == "measured" || value == "cpu" || value == "io" ? set("kind", value) : EINVAL;
+  if (name == "kind")
+    return value == "measured" || value == "cpu" || value == "io" ? set("kind", value) : EINVAL;
   if (name == "decay")
-    return value == "default" || value == "slow" || value == "fast" || value == "none" ? set("decay", value) : EINVAL;
+    return value == "default" || value == "slow" || value == "fast" || value == "none" ? set("decay", value)
+                                                                                       : EINVAL;
   // goto, migrate
   json r = {{"op", "migrate"}, {"pid", p.value("pid", 0)}, {"home", p.value("home", 0U)}};
   if (n == 0 || value == "home")

@@ -112,7 +112,10 @@ void zsh_page(const Page& page, std::string& out) {
     const PageOption& o = page.positionals[i];
     const bool command = word_kind(o) == WordKind::Command;
     const bool last = i + 1 == page.positionals.size();
-    out += " \\\n        '" + (command ? std::string("*::") : last ? std::string("*:") : std::to_string(i + 1) + ":") +
+    out += " \\\n        '" +
+           (command ? std::string("*::")
+            : last  ? std::string("*:")
+                    : std::to_string(i + 1) + ":") +
            zsh_text(o.names.at(0)) + ":" + (command ? "_normal" : zsh_words(o)) + "'";
   }
   if (!page.verbs.empty()) {
@@ -146,7 +149,8 @@ std::string bash_completion(const std::vector<Page>& pages) {
     verbs += " " + p.name;
     bash_page(p, p.name, cases);
   }
-  return "# bash completion of hpc-vmm and of the tools with openMosix's names.  Generated from their --help.\n"
+  return "# bash completion of hpc-vmm and of the tools with openMosix's names.  Generated from their "
+         "--help.\n"
          "_hpcvmm_ask() { command hpc-vmm complete \"$1\" 2>/dev/null; }\n"
          "_hpcvmm_words() { COMPREPLY=($(compgen -W \"$1\" -- \"$cur\")); }\n"
          "# $1: the verb; $2: the index of the first word behind it.\n"
@@ -185,9 +189,11 @@ std::string zsh_completion(const std::vector<Page>& pages) {
   }
   return "#compdef hpc-vmm" + old +
          "\n# Generated from the tools' --help.\n"
-         "_hpcvmm_nodes() { local -a words; words=(${(f)\"$(command hpc-vmm complete nodes 2>/dev/null)\"}); compadd -a words }\n"
+         "_hpcvmm_nodes() { local -a words; words=(${(f)\"$(command hpc-vmm complete nodes 2>/dev/null)\"}); "
+         "compadd -a words }\n"
          "_hpcvmm_targets() { _hpcvmm_nodes; compadd home balance }\n"
-         "_hpcvmm_pids() { local -a words; words=(${(f)\"$(command hpc-vmm complete pids 2>/dev/null)\"}); compadd -a words }\n"
+         "_hpcvmm_pids() { local -a words; words=(${(f)\"$(command hpc-vmm complete pids 2>/dev/null)\"}); "
+         "compadd -a words }\n"
          "_hpcvmm_verb() {\n  case $1 in\n" +
          cases +
          "  esac\n}\n"
@@ -197,7 +203,8 @@ std::string zsh_completion(const std::vector<Page>& pages) {
          verbs +
          "  )\n"
          "  if [[ ${words[1]:t} != hpc-vmm ]]; then _hpcvmm_verb ${words[1]:t}; return; fi\n"
-         "  _arguments -C '(- *)--help[what there is]' '(- *)--version[the version]' '1:verb:->verb' '*::argument:->rest'\n"
+         "  _arguments -C '(- *)--help[what there is]' '(- *)--version[the version]' '1:verb:->verb' "
+         "'*::argument:->rest'\n"
          "  case $state in\n"
          "    verb) _describe verb verbs ;;\n"
          "    rest) _hpcvmm_verb $words[1] ;;\n"

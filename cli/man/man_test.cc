@@ -73,7 +73,7 @@ TEST(Help, Wraps) {
   p.summary = "does something";
   p.usage = {"tool [-x]"};
   p.options = {{{"-x"}, "N", std::string(70, 'a') + " " + std::string(30, 'b'), "", {}, false}};
-  EXPECT_EQ(help_text(p).substr(0, 40), "tool: does something\nUsage: tool [-x]\n\nOp");
+  EXPECT_EQ(help_text(p).substr(0, 40), "tool: does something\nUsage: tool [-x]\n\nO");
   EXPECT_THAT(help_text(p), HasSubstr("  -x N                    aaa"));
   EXPECT_THAT(help_text(p), HasSubstr("a\n                          bbb"));
 }

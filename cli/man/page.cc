@@ -77,10 +77,9 @@ json page_json(const Page& page) {
   for (const PageOption& o : page.positionals) positionals.push_back(option_json(o));
   for (const PageOption& o : page.options) options.push_back(option_json(o));
   for (const Page& v : page.verbs) verbs.push_back(page_json(v));
-  return {{"name", page.name},       {"summary", page.summary},
-          {"usage", page.usage},     {"positionals", positionals},
-          {"options", options},      {"footer", page.footer},
-          {"verbs", verbs},          {"old_name", page.old_name}};
+  return {
+      {"name", page.name},  {"summary", page.summary}, {"usage", page.usage}, {"positionals", positionals},
+      {"options", options}, {"footer", page.footer},   {"verbs", verbs},      {"old_name", page.old_name}};
 }
 
 Page page_of_json(const json& j) {

@@ -96,18 +96,22 @@ std::string man_page(const Page& page, const ManSetting& setting) {
 }
 
 std::string man_overview(const std::vector<Page>& pages, const ManSetting& setting) {
-  std::string out = title("hpc-vmm", setting) +
-                    ".SH NAME\nhpc\\-vmm \\- runs unmodified Linux programs in micro\\-VMs that move between the nodes "
-                    "of a cluster\n.SH SYNOPSIS\n\\fBhpc\\-vmm\\fR \\fIVERB\\fR [\\fIOPTIONS\\fR]\n.SH VERBS\n";
+  std::string out =
+      title("hpc-vmm", setting) +
+      ".SH NAME\nhpc\\-vmm \\- runs unmodified Linux programs in micro\\-VMs that move between the nodes "
+      "of a cluster\n.SH SYNOPSIS\n\\fBhpc\\-vmm\\fR \\fIVERB\\fR [\\fIOPTIONS\\fR]\n.SH VERBS\n";
   for (const Page& p : pages)
     if (!p.old_name) out += ".TP\n.BR " + roff_text(man_name(p)) + " (1)\n" + roff_text(p.summary) + ".\n";
   out += ".SH TOOLS WITH THEIR OLD NAMES\n";
   for (const Page& p : pages)
     if (p.old_name) out += ".TP\n.BR " + roff_text(man_name(p)) + " (1)\n" + roff_text(p.summary) + ".\n";
   return out +
-         ".SH ENVIRONMENT\n.TP\n\\fBHPCVMM_CLUSTER\\fR\nThe name of the cluster on this machine that is meant; "
-         "unset: the usual one.\n.TP\n\\fBHPCVMM_NODE\\fR\nThe node whose daemon the tools ask; unset: the lowest on "
-         "this machine.\n.SH FILES\n.TP\n\\fI/run/hpc\\-vmm/N/proc\\fR\nThe tree of openMosix's /proc/hpc, of node "
+         ".SH ENVIRONMENT\n.TP\n\\fBHPCVMM_CLUSTER\\fR\nThe name of the cluster on this machine that is "
+         "meant; "
+         "unset: the usual one.\n.TP\n\\fBHPCVMM_NODE\\fR\nThe node whose daemon the tools ask; unset: the "
+         "lowest on "
+         "this machine.\n.SH FILES\n.TP\n\\fI/run/hpc\\-vmm/N/proc\\fR\nThe tree of openMosix's /proc/hpc, "
+         "of node "
          "N.\n";
 }
 

@@ -28,8 +28,8 @@ constexpr std::array<const char*, 7> kOrders{"stay", "lstay", "block", "quiet", 
 
 const std::map<std::string, Show>& queries() {
   static const std::map<std::string, Show> kQueries{
-      {"getload", Show::Load}, {"getspeed", Show::Speed}, {"status", Show::Status}, {"isup", Show::IsUp},
-      {"getmem", Show::Memory}, {"getfree", Show::Free},  {"getutil", Show::Util}};
+      {"getload", Show::Load},  {"getspeed", Show::Speed}, {"status", Show::Status}, {"isup", Show::IsUp},
+      {"getmem", Show::Memory}, {"getfree", Show::Free},   {"getutil", Show::Util}};
   return kQueries;
 }
 
@@ -103,7 +103,8 @@ std::string number_text(const json& value) {
 }
 
 MosctlText whois_text(const MosctlPlan& plan, const json& answer) {
-  if (plan.argument.empty()) return {"This is openMosix #" + std::to_string(answer.value("self", 0U)) + "\n", "", 0};
+  if (plan.argument.empty())
+    return {"This is openMosix #" + std::to_string(answer.value("self", 0U)) + "\n", "", 0};
   const long id = number(plan.argument, 65535);
   for (const json& n : answer.at("nodes")) {
     const std::string address = n.value("address", "");
@@ -126,10 +127,12 @@ MosctlText node_text(const MosctlPlan& plan, const json& answer, double yard) {
   const unsigned id = plan.node != 0 ? plan.node : answer.value("self", 0U);
   const json* const found = find_node(answer, id);
   if (plan.show == Show::IsUp) {
-    const bool up = found != nullptr && (found->value("state", "") == "up" || found->value("state", "") == "draining");
+    const bool up =
+        found != nullptr && (found->value("state", "") == "up" || found->value("state", "") == "draining");
     return {up ? "yes\n" : "no\n", "", up ? 0 : 1};
   }
-  if (found == nullptr) return {"", "there is no node " + std::to_string(id) + "; hpc-vmm nodes lists them", 1};
+  if (found == nullptr)
+    return {"", "there is no node " + std::to_string(id) + "; hpc-vmm nodes lists them", 1};
   if (plan.show == Show::Status) return {status_text(*found), "", 0};
   const Snapshot s = read_snapshot({{"ok", true}, {"nodes", json::array({*found})}}, json::object(), "");
   const NodeRow& n = s.nodes.at(0);
@@ -290,16 +293,20 @@ Page mosctl_page() {
     verb.choices.emplace_back(order);
     verb.choices.push_back(std::string("no") + order);
   }
-  for (const char* other : {"nomfs", "mfs", "gettune", "getyard", "getdecay", "whois", "getload", "getspeed", "status",
-                            "isup", "getmem", "getfree", "getutil", "setyard", "setspeed", "setdecay"})
+  for (const char* other :
+       {"nomfs", "mfs", "gettune", "getyard", "getdecay", "whois", "getload", "getspeed", "status", "isup",
+        "getmem", "getfree", "getutil", "setyard", "setspeed", "setdecay"})
     verb.choices.emplace_back(other);
   p.positionals = {verb, {{"node"}, "", "a node's number", "", {}, false}};
   p.options = {{{"-h", "--help"}, "", "this text", "", {}, false}};
   p.footer =
-      "stay: no automatic move from here.  lstay: not of this node's own processes.  block: no guests.  quiet: the "
-      "node tells the others nothing.  expel: sends all guests away, and blocks.  bring: brings the node's own "
+      "stay: no automatic move from here.  lstay: not of this node's own processes.  block: no guests.  "
+      "quiet: the "
+      "node tells the others nothing.  expel: sends all guests away, and blocks.  bring: brings the node's "
+      "own "
       "processes home, and keeps them.  The last two return when that is done.\n"
-      "Units: load 100 is the work of one yardstick CPU, spread over what the node has; speed 10000 the reference "
+      "Units: load 100 is the work of one yardstick CPU, spread over what the node has; speed 10000 the "
+      "reference "
       "CPU; memory in bytes; utilizability in per cent.  isup ends with 0 for yes, 1 for no.\n"
       "mfs is refused: there is no MFS, a process's files are its home's.";
   return p;

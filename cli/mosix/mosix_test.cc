@@ -22,9 +22,11 @@ Words launch(const Words& words) {
 }
 
 TEST(Mosrun, Places) {
-  EXPECT_THAT(launch({"mosrun", "-3", "sim", "-x"}), ElementsAre("launch", "--lock", "--run-on", "3", "--", "sim", "-x"));
+  EXPECT_THAT(launch({"mosrun", "-3", "sim", "-x"}),
+              ElementsAre("launch", "--lock", "--run-on", "3", "--", "sim", "-x"));
   EXPECT_THAT(launch({"mosrun", "-h", "sim"}), ElementsAre("launch", "--lock", "--home-only", "--", "sim"));
-  EXPECT_THAT(launch({"mosrun", "-3", "-l", "sim"}), ElementsAre("launch", "--unlock", "--run-on", "3", "--", "sim"));
+  EXPECT_THAT(launch({"mosrun", "-3", "-l", "sim"}),
+              ElementsAre("launch", "--unlock", "--run-on", "3", "--", "sim"));
   const MosrunRequest r = read_mosrun({"mosrun", "-j2-4,9", "-F", "sim"});
   EXPECT_THAT(r.one_of, ElementsAre(2, 3, 4, 9));
   EXPECT_TRUE(r.anywhere);
@@ -38,14 +40,16 @@ TEST(Mosrun, LockByDefaultUnlessDecayIsSaid) {
   EXPECT_FALSE(settings_request(read_mosrun({"mosrun", "-c", "sim"})).contains("locked"));
   EXPECT_THAT(launch({"mosrun", "-iL", "sim"}), ElementsAre("launch", "--lock", "--kind", "io", "--", "sim"));
   EXPECT_THAT(launch({"mosrun", "-l", "sim"}), ElementsAre("launch", "--unlock", "--", "sim"));
-  EXPECT_THAT(launch({"mosrun", "-t", "5", "-d900", "sim"}), ElementsAre("launch", "--decay", "fast", "--", "sim"));
+  EXPECT_THAT(launch({"mosrun", "-t", "5", "-d900", "sim"}),
+              ElementsAre("launch", "--decay", "fast", "--", "sim"));
   EXPECT_THAT(launch({"mosrun", "-d", "1000", "sim"}), ElementsAre("launch", "--decay", "none", "--", "sim"));
 }
 
 TEST(Mosrun, Wrappers) {
   EXPECT_THAT(launch({"/usr/bin/nomig", "sim"}), ElementsAre("launch", "--lock", "--", "sim"));
   EXPECT_THAT(launch({"runhome", "sim"}), ElementsAre("launch", "--lock", "--home-only", "--", "sim"));
-  EXPECT_THAT(launch({"runon", "2", "sim", "-5"}), ElementsAre("launch", "--lock", "--run-on", "2", "--", "sim", "-5"));
+  EXPECT_THAT(launch({"runon", "2", "sim", "-5"}),
+              ElementsAre("launch", "--lock", "--run-on", "2", "--", "sim", "-5"));
   EXPECT_THAT(launch({"cpujob", "sim"}), ElementsAre("launch", "--kind", "cpu", "--", "sim"));
   EXPECT_THAT(launch({"iojob", "-2", "sim"}),
               ElementsAre("launch", "--lock", "--run-on", "2", "--kind", "io", "--", "sim"));
@@ -56,16 +60,26 @@ TEST(Mosrun, Wrappers) {
 }
 
 TEST(Mosrun, Wrong) {
-  for (const Words& words : {Words{"mosrun"}, {"mosrun", "-3"}, {"mosrun", "-3", "-h", "x"}, {"mosrun", "-lL", "x"},
-                             {"mosrun", "-y", "x"}, {"mosrun", "-jx", "x"}, {"mosrun", "-0", "x"},
-                             {"mosrun", "-99999", "x"}, {"mosrun", "-t"}, {"runon", "x", "y"}, {"runon"}, {"runon", "3"}})
+  for (const Words& words : {Words{"mosrun"},
+                             {"mosrun", "-3"},
+                             {"mosrun", "-3", "-h", "x"},
+                             {"mosrun", "-lL", "x"},
+                             {"mosrun", "-y", "x"},
+                             {"mosrun", "-jx", "x"},
+                             {"mosrun", "-0", "x"},
+                             {"mosrun", "-99999", "x"},
+                             {"mosrun", "-t"},
+                             {"runon", "x", "y"},
+                             {"runon"},
+                             {"runon", "3"}})
     EXPECT_NE(read_mosrun(words).error, "") << testing::PrintToString(words);
   EXPECT_TRUE(read_mosrun({"mosrun", "--help"}).help);
   EXPECT_EQ(read_mosrun({"mosrun", "--", "-x"}).program, Words{"-x"});
 }
 
 TEST(Mosrun, EveryNameExplainsItself) {
-  for (const char* name : {"mosrun", "nomig", "runhome", "runon", "cpujob", "iojob", "nodecay", "slowdecay", "fastdecay"}) {
+  for (const char* name :
+       {"mosrun", "nomig", "runhome", "runon", "cpujob", "iojob", "nodecay", "slowdecay", "fastdecay"}) {
     const Page p = mosrun_page(name);
     EXPECT_NE(p.summary, "") << name;
     EXPECT_THAT(help_text(p), HasSubstr(std::string(name)));
@@ -111,9 +125,20 @@ TEST(Mosctl, Orders) {
   EXPECT_EQ(plan_mosctl({"setspeed", "5000"}).request["set"]["speed"], 0.5);
   EXPECT_EQ(plan_mosctl({"setdecay", "60", "975", "926"}).request,
             json::parse(R"({"op":"ctl","set":{"decay_interval":60,"slow_decay":975,"fast_decay":926}})"));
-  for (const Words& words : {Words{}, {"nothing"}, {"drain"}, {"stay", "1"}, {"setspeed"}, {"setspeed", "x"},
-                             {"setdecay", "0"}, {"setdecay", "60", "975"}, {"setdecay", "60", "975", "1001"},
-                             {"getload", "0"}, {"getload", "x"}, {"setyard", "0"}, {"setyard", "PII"}, {"setx"}})
+  for (const Words& words : {Words{},
+                             {"nothing"},
+                             {"drain"},
+                             {"stay", "1"},
+                             {"setspeed"},
+                             {"setspeed", "x"},
+                             {"setdecay", "0"},
+                             {"setdecay", "60", "975"},
+                             {"setdecay", "60", "975", "1001"},
+                             {"getload", "0"},
+                             {"getload", "x"},
+                             {"setyard", "0"},
+                             {"setyard", "PII"},
+                             {"setx"}})
     EXPECT_NE(plan_mosctl(words).error, "") << testing::PrintToString(words);
 }
 
@@ -124,7 +149,9 @@ json cluster() {
     {"id":2,"state":"down","address":"10.77.0.2:7200","cpus":2,"why":"no answer","orders":[]}]})");
 }
 
-MosctlText asked(const Words& words, double yard = 1) { return mosctl_text(plan_mosctl(words), cluster(), yard); }
+MosctlText asked(const Words& words, double yard = 1) {
+  return mosctl_text(plan_mosctl(words), cluster(), yard);
+}
 
 TEST(Mosctl, Questions) {
   EXPECT_EQ(asked({"whois"}).out, "This is openMosix #1\n");
@@ -155,10 +182,11 @@ TEST(Mosctl, Questions) {
 
 TEST(Mps, Columns) {
   const std::map<int, MpsFacts> facts{{42, {3, 2, true}}, {7, {1, 0, false}}};
-  EXPECT_EQ(with_nodes("    PID TTY      TIME CMD\n     42 pts/0 00:00 sim\n   1234 pts/0 00:00 bash\n", facts),
-            " NODE NMIGS LOCK     PID TTY      TIME CMD\n"
-            "    3     2  yes      42 pts/0 00:00 sim\n"
-            "    -     -    -    1234 pts/0 00:00 bash\n");
+  EXPECT_EQ(
+      with_nodes("    PID TTY      TIME CMD\n     42 pts/0 00:00 sim\n   1234 pts/0 00:00 bash\n", facts),
+      " NODE NMIGS LOCK     PID TTY      TIME CMD\n"
+      "    3     2  yes      42 pts/0 00:00 sim\n"
+      "    -     -    -    1234 pts/0 00:00 bash\n");
   EXPECT_THAT(with_nodes("USER PID %CPU\nroot 7 0.0\n", facts), HasSubstr("    1     0   no root 7 0.0\n"));
   EXPECT_EQ(with_nodes("CMD\nsim\n", facts), "CMD\nsim\n") << "no number, no node";
   EXPECT_EQ(with_nodes("", facts), "");

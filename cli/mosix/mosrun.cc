@@ -47,11 +47,26 @@ std::string take_letter(char c, MosrunRequest& r, Parsed& p) {
     case 'l': p.unlock = true; break;
     case 'L': p.lock = true; break;
     case 'k': p.keep = true; break;
-    case 'c': r.settings.kind = "cpu"; p.decays = true; break;
-    case 'i': r.settings.kind = "io"; p.decays = true; break;
-    case 'n': r.settings.decay = "none"; p.decays = true; break;
-    case 's': r.settings.decay = "slow"; p.decays = true; break;
-    case 'f': r.settings.decay = "fast"; p.decays = true; break;
+    case 'c':
+      r.settings.kind = "cpu";
+      p.decays = true;
+      break;
+    case 'i':
+      r.settings.kind = "io";
+      p.decays = true;
+      break;
+    case 'n':
+      r.settings.decay = "none";
+      p.decays = true;
+      break;
+    case 's':
+      r.settings.decay = "slow";
+      p.decays = true;
+      break;
+    case 'f':
+      r.settings.decay = "fast";
+      p.decays = true;
+      break;
     case 'z': r.with_argv0 = true; break;
     // About MFS, which there is none of: no effect.
     case 'e':
@@ -73,7 +88,8 @@ std::string take_number(const std::string& option, const std::vector<std::string
 }
 
 /// Options from words[at] on; `at` is the program's name afterwards.
-std::string take_options(const std::vector<std::string>& words, std::size_t& at, MosrunRequest& r, Parsed& p) {
+std::string take_options(const std::vector<std::string>& words, std::size_t& at, MosrunRequest& r,
+                         Parsed& p) {
   long seconds = 0;
   for (; at < words.size() && words[at].size() > 1 && words[at][0] == '-'; ++at) {
     const std::string& word = words[at];
@@ -88,7 +104,8 @@ std::string take_options(const std::vector<std::string>& words, std::size_t& at,
     }
     if (all_digits(word.substr(1))) {
       r.settings.run_on = static_cast<unsigned>(std::stoul(word.substr(1)));
-      if (r.settings.run_on == 0 || r.settings.run_on > 65535) return word + ": nodes are numbered from 1 to 65535";
+      if (r.settings.run_on == 0 || r.settings.run_on > 65535)
+        return word + ": nodes are numbered from 1 to 65535";
     } else if (word[1] == 'j') {
       std::vector<std::uint16_t> nodes;
       why = read_node_list(word.substr(2), nodes);
@@ -147,7 +164,8 @@ std::string why_not_there(const Client& client, unsigned node) {
   if (!answer.value("ok", false)) return answer.value("error", "no answer");
   for (const nlohmann::json& n : answer.value("nodes", nlohmann::json::array()))
     if (n.value("id", 0U) == node)
-      return n.value("state", "") == "up" ? "" : "node " + std::to_string(node) + " is " + n.value("state", "?");
+      return n.value("state", "") == "up" ? ""
+                                          : "node " + std::to_string(node) + " is " + n.value("state", "?");
   return "there is no node " + std::to_string(node) + "; hpc-vmm nodes lists them";
 }
 
@@ -160,8 +178,8 @@ int execute(const std::string& path, const std::vector<std::string>& words) {
   return errno == ENOENT ? 127 : 126;
 }
 
-/// This process is one of the cluster's already (mosrun in a guest's shell): its settings are changed, and the
-/// program takes its place.
+/// This process is one of the cluster's already (mosrun in a guest's shell): its settings are changed, and
+/// the program takes its place.
 int run_inside(const Client& client, const MosrunRequest& r) {
   const nlohmann::json set = settings_request(r);
   if (!set.empty()) {
@@ -200,7 +218,8 @@ MosrunRequest read_mosrun(const std::vector<std::string>& words) {
   if (name == "runon" && words.size() > 1 && words[1] != "--help" && words[1] != "-h") {
     if (!all_digits(words[1])) return wrong("runon " + words[1] + ": the first word is the number of a node");
     r.settings.run_on = static_cast<unsigned>(std::stoul(words[at++]));
-    if (r.settings.run_on == 0 || r.settings.run_on > 65535) return wrong("runon: nodes are numbered from 1 to 65535");
+    if (r.settings.run_on == 0 || r.settings.run_on > 65535)
+      return wrong("runon: nodes are numbered from 1 to 65535");
   }
   if (std::string why = take_options(words, at, r, p); !why.empty()) return wrong(why);
   if (r.help) return r;
@@ -274,8 +293,10 @@ int mosrun_main(int argc, char** argv) {
 
 Page mosrun_page(const std::string& name) {
   static const PageOption kHome{{"-h"}, "", "run it at home, and nowhere else", "", {}, false};
-  static const PageOption kNode{{"-N"}, "", "run it on node N, and fail where that node is down", "", {}, false};
-  static const PageOption kZero{{"-z"}, "", "the first argument is what the program is told as its own name", "", {}, false};
+  static const PageOption kNode{{"-N"}, "", "run it on node N, and fail where that node is down",
+                                "",     {}, false};
+  static const PageOption kZero{{"-z"}, "", "the first argument is what the program is told as its own name",
+                                "",     {}, false};
   static const std::array<std::pair<const char*, const char*>, 8> kWrappers{
       {{"nomig", "run a program that is not moved"},
        {"runhome", "run a program at home"},
@@ -295,31 +316,44 @@ Page mosrun_page(const std::string& name) {
   if (!p.summary.empty()) {
     p.options = {kZero};
     if (name != "nomig" && name != "runhome" && name != "runon") p.options = {kHome, kNode, kZero};
-    p.usage = {name + (name == "runon" ? " NODE" : p.options.size() > 1 ? " [-h | -N]" : "") + " [-z] PROGRAM..."};
+    p.usage = {name +
+               (name == "runon"        ? " NODE"
+                : p.options.size() > 1 ? " [-h | -N]"
+                                       : "") +
+               " [-z] PROGRAM..."};
     p.footer = "The same as mosrun with the options of this name; mosrun(1) explains them.";
   } else {
     p.summary = "run a program in the cluster, with a place, a lock and a decay of its own";
-    p.usage = {"mosrun [-h | -N | -jLIST] [-F] [-l | -L | -k] [-c | -i] [-n | -s | -f | [-t SECONDS] [-d RATE]] [-z] "
-               "PROGRAM..."};
-    p.options = {kHome,
-                 kNode,
-                 {{"-j"}, "LIST", "on a random node of the list, such as -j1,3-5", "", {}, false},
-                 {{"-F"}, "", "run it elsewhere where that node is down", "", {}, false},
-                 {{"-L"}, "", "lock it: it is moved by people only (and home, when its node ends)", "", {}, false},
-                 {{"-l"}, "", "unlock it", "", {}, false},
-                 {{"-k"}, "", "keep the lock of whoever starts it", "", {}, false},
-                 {{"-c"}, "", "it computes", "", {}, false},
-                 {{"-i"}, "", "it reads and writes files at home", "", {}, false},
-                 {{"-n"}, "", "what was measured of it is never forgotten", "", {}, false},
-                 {{"-s"}, "", "it is forgotten slowly", "", {}, false},
-                 {{"-f"}, "", "it is forgotten fast", "", {}, false},
-                 {{"-d"}, "RATE", "per 1000 that is kept each time; the nearest of -n, -s and -f is taken", "", {}, false},
-                 {{"-t"}, "SECONDS", "between two times; the node's own interval counts", "", {}, false},
-                 kZero,
-                 {{"-e", "-E", "-r", "-R"}, "", "accepted without effect", "", {}, false},
-                 {{"--help"}, "", "this text", "", {}, false}};
+    p.usage = {
+        "mosrun [-h | -N | -jLIST] [-F] [-l | -L | -k] [-c | -i] [-n | -s | -f | [-t SECONDS] [-d RATE]] "
+        "[-z] "
+        "PROGRAM..."};
+    p.options = {
+        kHome,
+        kNode,
+        {{"-j"}, "LIST", "on a random node of the list, such as -j1,3-5", "", {}, false},
+        {{"-F"}, "", "run it elsewhere where that node is down", "", {}, false},
+        {{"-L"}, "", "lock it: it is moved by people only (and home, when its node ends)", "", {}, false},
+        {{"-l"}, "", "unlock it", "", {}, false},
+        {{"-k"}, "", "keep the lock of whoever starts it", "", {}, false},
+        {{"-c"}, "", "it computes", "", {}, false},
+        {{"-i"}, "", "it reads and writes files at home", "", {}, false},
+        {{"-n"}, "", "what was measured of it is never forgotten", "", {}, false},
+        {{"-s"}, "", "it is forgotten slowly", "", {}, false},
+        {{"-f"}, "", "it is forgotten fast", "", {}, false},
+        {{"-d"},
+         "RATE",
+         "per 1000 that is kept each time; the nearest of -n, -s and -f is taken",
+         "",
+         {},
+         false},
+        {{"-t"}, "SECONDS", "between two times; the node's own interval counts", "", {}, false},
+        kZero,
+        {{"-e", "-E", "-r", "-R"}, "", "accepted without effect", "", {}, false},
+        {{"--help"}, "", "this text", "", {}, false}};
     p.footer =
-        "It is locked if it is placed, or if nothing is said about how it computes or is forgotten; else it has the "
+        "It is locked if it is placed, or if nothing is said about how it computes or is forgotten; else it "
+        "has the "
         "lock of whoever starts it.";
   }
   return p;

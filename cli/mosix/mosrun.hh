@@ -13,10 +13,10 @@ struct MosrunRequest {
   std::string error;  ///< empty, or what is wrong; nothing else counts then
   bool help = false;
   SettingsWords settings;
-  bool keep_lock = false;         ///< as whoever starts it has it
-  std::vector<unsigned> one_of;   ///< -j: one of these, at random
-  bool anywhere = false;          ///< -F: also where that node is down
-  bool with_argv0 = false;        ///< -z: the first argument is argv[0]
+  bool keep_lock = false;        ///< as whoever starts it has it
+  std::vector<unsigned> one_of;  ///< -j: one of these, at random
+  bool anywhere = false;         ///< -F: also where that node is down
+  bool with_argv0 = false;       ///< -z: the first argument is argv[0]
   std::vector<std::string> program;
 };
 

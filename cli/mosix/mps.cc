@@ -1,5 +1,6 @@
 #include "cli/mosix/mps.hh"
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,8 +108,10 @@ Page mps_page() {
   p.usage = {"mps [OPTIONS OF PS]"};
   p.options = {{{"--help"}, "", "this text", "", {}, false}};
   p.footer =
-      "Every option is ps's own (ps(1)).  Three columns come first: NODE, the node that the process runs on; NMIGS, "
-      "how often it has moved; LOCK.  They hold a dash where the process is not the cluster's.  Shown are the "
+      "Every option is ps's own (ps(1)).  Three columns come first: NODE, the node that the process runs on; "
+      "NMIGS, "
+      "how often it has moved; LOCK.  They hold a dash where the process is not the cluster's.  Shown are "
+      "the "
       "processes of this machine; hpc-vmm ps shows those of all nodes.";
   return p;
 }

@@ -1,4 +1,5 @@
-// The speed of the CPU whose work is load 1: mosctl setyard.  A matter of what a node shows, not of balancing.
+// The speed of the CPU whose work is load 1: mosctl setyard.  A matter of what a node shows, not of
+// balancing.
 #pragma once
 
 #include <string>

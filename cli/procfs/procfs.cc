@@ -42,12 +42,15 @@ struct Arguments {
 void add_procfs(CLI::App& app, Arguments& a) {
   app.add_option("mountpoint", a.mountpoint, "an empty folder")->required();
   app.add_flag("--foreground", a.foreground, "do not go into the background");
-  app.add_option("--cluster", a.cluster, "another cluster of this machine, by name")->envname("HPCVMM_CLUSTER");
+  app.add_option("--cluster", a.cluster, "another cluster of this machine, by name")
+      ->envname("HPCVMM_CLUSTER");
   app.add_option("--node", a.node, "the node whose tree it is; the lowest of this machine if not given")
       ->check(CLI::Range(1U, 65535U));
   app.footer(
-      "hpc/ is openMosix's /proc/hpc, pid/PID/ what it had in /proc/PID.  Who may write there: root, and the owner "
-      "of a process for that one.  End it with umount MOUNTPOINT.  hpc-vmm up mounts it at /run/hpc-vmm/N/proc.");
+      "hpc/ is openMosix's /proc/hpc, pid/PID/ what it had in /proc/PID.  Who may write there: root, and the "
+      "owner "
+      "of a process for that one.  End it with umount MOUNTPOINT.  hpc-vmm up mounts it at "
+      "/run/hpc-vmm/N/proc.");
 }
 
 Tree& tree() { return *static_cast<Tree*>(::fuse_get_context()->private_data); }
@@ -172,7 +175,8 @@ int serve(const Arguments& a, const Client& client) {
   if (f == nullptr) return complain("procfs: FUSE refused its options");
   int status = 1;
   if (::fuse_mount(f, a.mountpoint.c_str()) != 0) {
-    complain("procfs: " + a.mountpoint + " cannot be mounted; FUSE needs root, or fusermount3 (package fuse3)");
+    complain("procfs: " + a.mountpoint +
+             " cannot be mounted; FUSE needs root, or fusermount3 (package fuse3)");
   } else {
     if (::fuse_daemonize(a.foreground ? 1 : 0) == 0 &&
         ::fuse_set_signal_handlers(::fuse_get_session(f)) == 0) {

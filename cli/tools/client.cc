@@ -56,8 +56,7 @@ Names Client::cluster_of_environment() {
 nlohmann::json Client::ask(const nlohmann::json& request, int timeout_ms,
                            const std::function<void(const nlohmann::json&)>& progress) const {
   const auto no = [](const std::string& why) { return nlohmann::json{{"ok", false}, {"error", why}}; };
-  if (node_ == 0)
-    return no("no cluster is up on this machine; remedy: hpc-vmm up" + names_.option());
+  if (node_ == 0) return no("no cluster is up on this machine; remedy: hpc-vmm up" + names_.option());
   ApiAnswer answer = ask_api(names_.node_dir(node_) + "/api.sock", request, timeout_ms, progress);
   if (!answer.answered)
     return no("the hpcd of node " + std::to_string(node_) + " does not answer: " + answer.error);

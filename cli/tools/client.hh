@@ -27,9 +27,8 @@ class Client {
 
   /// Always an object with "ok"; where it is false, "error" is for people.
   /// Units: `timeout_ms` of silence; 0: for ever.  Threads: any number at once.
-  [[nodiscard]] nlohmann::json ask(
-      const nlohmann::json& request, int timeout_ms = 10'000,
-      const std::function<void(const nlohmann::json&)>& progress = {}) const;
+  [[nodiscard]] nlohmann::json ask(const nlohmann::json& request, int timeout_ms = 10'000,
+                                   const std::function<void(const nlohmann::json&)>& progress = {}) const;
 
  private:
   Names names_;

@@ -24,12 +24,12 @@ struct Tool {
 
 int complete_main(int argc, char** argv);
 
-constexpr Tool kTools[] = {
-    {"top", top_main},          {"mon", mon_main},          {"procfs", procfs_main},    {"mosrun", mosrun_main},
-    {"nomig", mosrun_main},     {"runhome", mosrun_main},   {"runon", mosrun_main},     {"cpujob", mosrun_main},
-    {"iojob", mosrun_main},     {"nodecay", mosrun_main},   {"slowdecay", mosrun_main}, {"fastdecay", mosrun_main},
-    {"mosctl", mosctl_main},    {"mps", mps_main},          {"mtop", top_main},         {"mosmon", mon_main},
-    {"complete", complete_main}};
+constexpr Tool kTools[] = {{"top", top_main},        {"mon", mon_main},          {"procfs", procfs_main},
+                           {"mosrun", mosrun_main},  {"nomig", mosrun_main},     {"runhome", mosrun_main},
+                           {"runon", mosrun_main},   {"cpujob", mosrun_main},    {"iojob", mosrun_main},
+                           {"nodecay", mosrun_main}, {"slowdecay", mosrun_main}, {"fastdecay", mosrun_main},
+                           {"mosctl", mosctl_main},  {"mps", mps_main},          {"mtop", top_main},
+                           {"mosmon", mon_main},     {"complete", complete_main}};
 
 /// For the completion of shells: a word a line; nothing where there is no cluster.
 int complete_main(int argc, char** argv) {
@@ -47,12 +47,14 @@ int dump_pages() {
   list.push_back(page_json(top_page("top")));
   list.push_back(page_json(mon_page("mon")));
   list.push_back(page_json(procfs_page()));
-  for (const char* name : {"mosrun", "nomig", "runhome", "runon", "cpujob", "iojob", "nodecay", "slowdecay", "fastdecay"})
+  for (const char* name :
+       {"mosrun", "nomig", "runhome", "runon", "cpujob", "iojob", "nodecay", "slowdecay", "fastdecay"})
     list.push_back(page_json(mosrun_page(name)));
   Page mtop = top_page("mtop");
   Page mosmon = mon_page("mosmon");
   mtop.old_name = mosmon.old_name = true;
-  for (const Page& p : {mosctl_page(), old_migrate_page(), mps_page(), mtop, mosmon}) list.push_back(page_json(p));
+  for (const Page& p : {mosctl_page(), old_migrate_page(), mps_page(), mtop, mosmon})
+    list.push_back(page_json(p));
   std::printf("%s\n", list.dump(1).c_str());
   return 0;
 }

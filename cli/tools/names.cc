@@ -12,7 +12,7 @@ namespace hpcvmm::cli {
 
 const std::vector<std::string>& tool_names() {
   static const std::vector<std::string> kNames{
-      "top",    "mon",       "procfs",    "mosrun", "nomig", "runhome", "runon",  "cpujob",  "iojob",
+      "top",     "mon",       "procfs",    "mosrun", "nomig", "runhome", "runon",  "cpujob",  "iojob",
       "nodecay", "slowdecay", "fastdecay", "mosctl", "mps",   "mtop",    "mosmon", "complete"};
   return kNames;
 }

@@ -1,4 +1,5 @@
-// A screen as text with styles: what the monitors draw, whether a terminal shows it or --once prints it.  Pure.
+// A screen as text with styles: what the monitors draw, whether a terminal shows it or --once prints it.
+// Pure.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ class Canvas {
 
  private:
   [[nodiscard]] std::size_t index(int row, int column) const {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(width_) + static_cast<std::size_t>(column);
+    return static_cast<std::size_t>(row) * static_cast<std::size_t>(width_) +
+           static_cast<std::size_t>(column);
   }
   int width_, height_;
   std::string text_;

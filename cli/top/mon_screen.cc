@@ -70,8 +70,8 @@ double height_of(const MonView& view, double value, double scale) {
   return std::log1p(std::max(0.0, value)) / std::log1p(scale);
 }
 
-void draw_bar(const MonView& view, const NodeRow& n, double scale, int column, int width, int bottom, int rows,
-              Canvas& c) {
+void draw_bar(const MonView& view, const NodeRow& n, double scale, int column, int width, int bottom,
+              int rows, Canvas& c) {
   if (!n.up()) {
     static const std::string kDead = "DEAD";
     for (int i = 0; i < 4 && i < rows; ++i)
@@ -128,8 +128,7 @@ void draw_help(Canvas& c) {
       "l load   L log load   s speed   m memory   r raw memory   u utilizability",
       "w numbers side by side   v upright   V upright, dense   a as they fit",
       "t total on or off   d nodes that are down as well   D without them",
-      "Left Right   the node at the left edge   n p   a screen of nodes on or back",
-      "h this help   q quit"};
+      "Left Right   the node at the left edge   n p   a screen of nodes on or back", "h this help   q quit"};
   for (std::size_t i = 0; i < kLines.size(); ++i) {
     const int row = 2 + static_cast<int>(i);
     c.put(row, 0, std::string(static_cast<std::size_t>(c.width()), ' '));
@@ -195,10 +194,12 @@ bool mon_key(MonView& view, const Snapshot& s, int key) {
     return true;
   }
   const auto neighbour = [&](int by) {
-    const auto at = std::find_if(s.nodes.begin(), s.nodes.end(), [&](const NodeRow& n) { return n.id >= view.first; });
+    const auto at =
+        std::find_if(s.nodes.begin(), s.nodes.end(), [&](const NodeRow& n) { return n.id >= view.first; });
     const int index = static_cast<int>(at - s.nodes.begin()) + by;
     if (s.nodes.empty()) return;
-    view.first = s.nodes[static_cast<std::size_t>(std::clamp(index, 0, static_cast<int>(s.nodes.size()) - 1))].id;
+    view.first =
+        s.nodes[static_cast<std::size_t>(std::clamp(index, 0, static_cast<int>(s.nodes.size()) - 1))].id;
   };
   switch (key) {
     case 'q':

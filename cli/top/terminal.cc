@@ -81,7 +81,8 @@ bool Terminal::start() {
   ::curs_set(0);
   if (::has_colors()) {
     colours_ = ::start_color() == OK;
-    const short back = ::use_default_colors() == OK ? static_cast<short>(-1) : static_cast<short>(COLOR_BLACK);
+    const short back =
+        ::use_default_colors() == OK ? static_cast<short>(-1) : static_cast<short>(COLOR_BLACK);
     ::init_pair(kGoodPair, COLOR_GREEN, back);
     ::init_pair(kBusyPair, COLOR_YELLOW, back);
     ::init_pair(kFullPair, COLOR_RED, back);

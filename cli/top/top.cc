@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -38,7 +38,8 @@ void add_top(CLI::App& app, TopArguments& a) {
   app.add_option("--sort", a.sort, "what the processes are sorted by at first")
       ->check(CLI::IsMember({"cpu", "memory", "time", "node", "pid"}))
       ->capture_default_str();
-  app.add_option("--cluster", a.cluster, "another cluster of this machine, by name")->envname("HPCVMM_CLUSTER");
+  app.add_option("--cluster", a.cluster, "another cluster of this machine, by name")
+      ->envname("HPCVMM_CLUSTER");
   app.add_option("--node", a.node, "the node whose hpcd is asked; the lowest of this machine if not given")
       ->check(CLI::Range(1U, 65535U));
   app.footer(
@@ -62,7 +63,8 @@ class Jobs {
   void start(Action action) {
     running_.push_back({action, std::async(std::launch::async, [this, action] {
                           // A move takes as long as it takes.
-                          return client_.ask(action.request, action.request.value("op", "") == "migrate" ? 0 : 10'000);
+                          return client_.ask(action.request,
+                                             action.request.value("op", "") == "migrate" ? 0 : 10'000);
                         })});
   }
 
@@ -206,7 +208,8 @@ int mon_once(const Client& client, const MonView& view) {
 }  // namespace
 
 Page top_page(const std::string& name) {
-  CLI::App app{"the nodes and processes of the cluster, live; processes are moved, locked and ended by key", name};
+  CLI::App app{"the nodes and processes of the cluster, live; processes are moved, locked and ended by key",
+               name};
   TopArguments a;
   add_top(app, a);
   return page_of_app(app, name == "mtop" ? "" : "hpc-vmm");
@@ -232,24 +235,27 @@ Page mon_page(const std::string& name) {
   p.name = name;
   p.summary = "a bar for each node: load, speed, memory or utilizability";
   p.usage = {std::string(name == "mon" ? "hpc-vmm " : "") + name + " [-wvVa] [-smrulL] [-td] [+N] [--once]"};
-  p.options = {{{"-l"}, "", "load: 1 is the work of one reference CPU, spread over what the node has", "", {}, false},
-               {{"-L"}, "", "load, in steps that grow", "", {}, false},
-               {{"-s"}, "", "speed of a CPU; 10000 is the reference", "", {}, false},
-               {{"-m"}, "", "memory: used (#) out of all (.)", "", {}, false},
-               {{"-r"}, "", "memory in use, nodes compared with each other", "", {}, false},
-               {{"-u"}, "", "utilizability, per cent: less than 100 where memory is short", "", {}, false},
-               {{"-w"}, "", "numbers of nodes side by side", "", {}, false},
-               {{"-v"}, "", "numbers upright", "", {}, false},
-               {{"-V"}, "", "numbers upright and dense", "", {}, false},
-               {{"-a"}, "", "numbers as they fit", "", {}, false},
-               {{"-t"}, "", "with the total of the nodes that are up", "", {}, false},
-               {{"-d"}, "", "with the nodes that are down", "", {}, false},
-               {{"+N"}, "", "from node N on", "", {}, false},
-               {{"--once"}, "", "print one screen as text and end; $COLUMNS and $LINES say how large", "", {}, false},
-               {{"-h", "--help"}, "", "this text", "", {}, false}};
+  p.options = {
+      {{"-l"}, "", "load: 1 is the work of one reference CPU, spread over what the node has", "", {}, false},
+      {{"-L"}, "", "load, in steps that grow", "", {}, false},
+      {{"-s"}, "", "speed of a CPU; 10000 is the reference", "", {}, false},
+      {{"-m"}, "", "memory: used (#) out of all (.)", "", {}, false},
+      {{"-r"}, "", "memory in use, nodes compared with each other", "", {}, false},
+      {{"-u"}, "", "utilizability, per cent: less than 100 where memory is short", "", {}, false},
+      {{"-w"}, "", "numbers of nodes side by side", "", {}, false},
+      {{"-v"}, "", "numbers upright", "", {}, false},
+      {{"-V"}, "", "numbers upright and dense", "", {}, false},
+      {{"-a"}, "", "numbers as they fit", "", {}, false},
+      {{"-t"}, "", "with the total of the nodes that are up", "", {}, false},
+      {{"-d"}, "", "with the nodes that are down", "", {}, false},
+      {{"+N"}, "", "from node N on", "", {}, false},
+      {{"--once"}, "", "print one screen as text and end; $COLUMNS and $LINES say how large", "", {}, false},
+      {{"-h", "--help"}, "", "this text", "", {}, false}};
   p.footer =
-      "While it runs, the letters of the options are keys; D leaves out nodes that are down, Left and Right choose "
-      "the node at the left edge, n and p go on and back, h helps, q ends.  $HPCVMM_CLUSTER and $HPCVMM_NODE say "
+      "While it runs, the letters of the options are keys; D leaves out nodes that are down, Left and Right "
+      "choose "
+      "the node at the left edge, n and p go on and back, h helps, q ends.  $HPCVMM_CLUSTER and $HPCVMM_NODE "
+      "say "
       "which hpcd is asked.";
   return p;
 }

@@ -17,7 +17,8 @@ constexpr int kNodeFixed = 46;
 std::string cpu_time(std::uint64_t ms) {
   const std::uint64_t seconds = ms / 1000;
   const auto two = [](std::uint64_t n) { return (n < 10 ? "0" : "") + std::to_string(n); };
-  if (seconds < 6000) return std::to_string(seconds / 60) + ":" + two(seconds % 60) + "." + two(ms % 1000 / 10);
+  if (seconds < 6000)
+    return std::to_string(seconds / 60) + ":" + two(seconds % 60) + "." + two(ms % 1000 / 10);
   return std::to_string(seconds / 3600) + "h" + two(seconds / 60 % 60) + "m";
 }
 
@@ -27,9 +28,7 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
-std::string whole_or_two(double value) {
-  return fixed(value, value == std::floor(value) ? 0 : 2);
-}
+std::string whole_or_two(double value) { return fixed(value, value == std::floor(value) ? 0 : 2); }
 
 Style by_share(double share) { return share > 1.0 ? Style::Full : share > 0.75 ? Style::Busy : Style::Good; }
 
@@ -56,9 +55,8 @@ void draw_node(Canvas& c, int row, const NodeRow& n, bool self) {
   at += w + 2;
   c.put(row, at, right(fixed(n.load, 2), 6));
   at += 7;
-  const double used = n.memory_total == 0
-                          ? 0
-                          : static_cast<double>(n.memory_used()) / static_cast<double>(n.memory_total);
+  const double used =
+      n.memory_total == 0 ? 0 : static_cast<double>(n.memory_used()) / static_cast<double>(n.memory_total);
   put_bar(c, row, at, used, w);
   at += w + 2;
   c.put(row, at, right(human_bytes(n.memory_used()) + "/" + human_bytes(n.memory_total), 10));
@@ -126,10 +124,12 @@ void draw_processes(Canvas& c, const TopView& view, const Snapshot& s, int top, 
 void draw_last_line(Canvas& c, const TopView& view) {
   const int row = c.height() - 1;
   if (view.asking == 'm') {
-    c.put(row, 0, "Move " + std::to_string(view.pid) + " to node (number, h home, b balance): " + view.typed + "_",
+    c.put(row, 0,
+          "Move " + std::to_string(view.pid) + " to node (number, h home, b balance): " + view.typed + "_",
           Style::Bold);
   } else if (view.asking == 'k') {
-    c.put(row, 0, "Signal for " + std::to_string(view.pid) + " (usually 15): " + view.typed + "_", Style::Bold);
+    c.put(row, 0, "Signal for " + std::to_string(view.pid) + " (usually 15): " + view.typed + "_",
+          Style::Bold);
   } else if (!view.message.empty()) {
     c.put(row, 0, view.message, Style::Bold);
   } else {
@@ -173,8 +173,8 @@ std::optional<Action> finish_line(TopView& view) {
   const std::string typed = view.typed;
   view.asking = 0;
   view.typed.clear();
-  const bool number = !typed.empty() && typed.size() < 6 &&
-                      typed.find_first_not_of("0123456789") == std::string::npos;
+  const bool number =
+      !typed.empty() && typed.size() < 6 && typed.find_first_not_of("0123456789") == std::string::npos;
   Action a;
   a.home = view.home;
   a.pid = view.pid;
@@ -280,7 +280,8 @@ void draw_top(TopView& view, const Snapshot& s, Canvas& canvas) {
   const int top = 2 + nodes;
   if (view.overlay.empty()) {
     draw_processes(canvas, view, s, top, rows);
-    if (s.processes.empty()) canvas.put(top + 1, 0, "    no process; hpc-vmm launch PROGRAM starts one", Style::Dim);
+    if (s.processes.empty())
+      canvas.put(top + 1, 0, "    no process; hpc-vmm launch PROGRAM starts one", Style::Dim);
   } else {
     for (int i = 0; i < rows + 1 && i < static_cast<int>(view.overlay.size()); ++i)
       canvas.put(top + i, 1, view.overlay[static_cast<std::size_t>(i)], i == 0 ? Style::Bold : Style::Plain);

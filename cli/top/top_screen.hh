@@ -11,7 +11,19 @@
 namespace hpcvmm::cli {
 
 /// Keys that are no characters; ncurses' numbers are translated into these.
-enum Key : int { kUp = 1000, kDown, kLeft, kRight, kPageUp, kPageDown, kHome, kEnd, kBackspace, kEscape, kEnter };
+enum Key : int {
+  kUp = 1000,
+  kDown,
+  kLeft,
+  kRight,
+  kPageUp,
+  kPageDown,
+  kHome,
+  kEnd,
+  kBackspace,
+  kEscape,
+  kEnter
+};
 
 /// What a key wants done outside.
 struct Action {

@@ -177,7 +177,8 @@ TEST(TopKeys, LockKillWhyQuit) {
   EXPECT_TRUE(a->explain);
   EXPECT_EQ(a->request, json::parse(R"({"op":"why","pid":100,"home":1})"));
   view.overlay = why_lines(json::parse(R"({"ok":true,"why":{"pid":100,"home":1,"where":2,"reason":"load",
-    "text":"It stays on node 2 because a move would cost more than it saves there."}})"), 40);
+    "text":"It stays on node 2 because a move would cost more than it saves there."}})"),
+                           40);
   EXPECT_THAT(screen(view, s), HasSubstr("Process 100, home 1, on node 2: load"));
   EXPECT_THAT(screen(view, s), HasSubstr("It stays on node 2 because a move would\n cost more"));
   EXPECT_FALSE(type(view, s, "q")) << "the key ends the text";
@@ -200,7 +201,7 @@ TEST(Mon, Bars) {
   EXPECT_THAT(text, HasSubstr("2.00 |    ##")) << "node 2 is as high as the scale";
   EXPECT_THAT(text, HasSubstr("0.00 | ## ##")) << "node 1 is an eighth of it";
   EXPECT_THAT(text, HasSubstr("         1  2\n")) << "node 3 is down";
-  EXPECT_THAT(text, testing::Not(HasSubstr("D")) ) << text.substr(4);
+  EXPECT_THAT(text, testing::Not(HasSubstr("D"))) << text.substr(4);
 }
 
 TEST(Mon, OptionsAndKeys) {

@@ -131,7 +131,9 @@ Attributes attributes_of(const wire::local::Settings& s) {
   a.locked = s.locked != 0;
   a.home_only = s.home_only != 0;
   a.run_on = s.run_on;
-  a.kind = s.kind == local::Kind::Cpu ? Kind::CpuJob : s.kind == local::Kind::Io ? Kind::IoJob : Kind::Measured;
+  a.kind = s.kind == local::Kind::Cpu  ? Kind::CpuJob
+           : s.kind == local::Kind::Io ? Kind::IoJob
+                                       : Kind::Measured;
   a.decay = s.decay == local::Decay::Slow   ? DecayChoice::Slow
             : s.decay == local::Decay::Fast ? DecayChoice::Fast
             : s.decay == local::Decay::None ? DecayChoice::None
