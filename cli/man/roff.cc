@@ -15,7 +15,7 @@ std::string upper(std::string text) {
 }
 
 std::string title(const std::string& name, const ManSetting& s) {
-  return ".TH " + upper(name) + " 1 \"" + s.date + "\" \"hpc-vmm " + s.version + "\" \"hpc-vmm\"\n";
+  return ".TH " + upper(name) + " 1 \"" + s.date + "\" \"hpc-vmm " + s.version + "\" \"hpc-vmm\"\n.nh\n.ad l\n";
 }
 
 std::string bold(const std::string& text) { return "\\fB" + roff_text(text) + "\\fR"; }
@@ -32,12 +32,17 @@ std::string lines_as_they_are(const std::string& text) {
   return out;
 }
 
+std::string sentence(const std::string& text) {
+  const bool ends = text.empty() || text.find_last_of(".:!") == text.size() - 1;
+  return ends ? text : text + ".";
+}
+
 std::string option_entry(const PageOption& o) {
   std::string tag;
   const bool positional = !o.names.empty() && o.names[0][0] != '-';
   for (const std::string& n : o.names) tag += (tag.empty() ? "" : ", ") + (positional ? italic(n) : bold(n));
   if (!o.value.empty() && !positional) tag += " " + italic(o.value);
-  std::string out = ".TP\n" + tag + "\n" + lines_as_they_are(o.text.empty() ? "(no more to say)" : o.text);
+  std::string out = ".TP\n" + tag + "\n" + lines_as_they_are(sentence(o.text));
   if (!o.choices.empty()) {
     std::string list;
     for (const std::string& c : o.choices) list += (list.empty() ? "" : ", ") + bold(c);

@@ -1,5 +1,5 @@
 // The tree under FUSE: each open takes the text as it is then, each write is a request.
-#define FUSE_USE_VERSION 31
+#define FUSE_USE_VERSION 32
 #include "cli/procfs/procfs.hh"
 
 #include <fuse3/fuse.h>

@@ -164,7 +164,7 @@ std::vector<std::string> help_lines() {
           "Up Down PageUp PageDown Home End   the cursor",
           "[ ]   other nodes, where not all fit      r  refresh      q  quit",
           "",
-          "FLAG: L locked, H home only, P pinned to a node, M mask, C cpu, I io, ! cannot move",
+          "FLAG: L locked, H home only, P pinned, M mask, C cpu, I io, ! cannot move",
           "Any key ends this."};
 }
 
