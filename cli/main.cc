@@ -2,7 +2,9 @@
 #include <cstring>
 
 #include "cli/cluster/cluster.hh"
+#include "cli/man/dump.hh"
 #include "cli/sim/sim.hh"
+#include "cli/tools/tools.hh"
 #include "cli/verbs.hh"
 #include "vmm/deputy/launch.hh"
 
@@ -14,6 +16,8 @@ int main(int argc, char** argv, char** envp) {
   // What an hpcd starts for a process that comes from another node.
   if ((argc == 2 || argc == 3) && std::strcmp(argv[1], "remote") == 0)
     hpcvmm::deputy::serve_remote(argc == 3 && std::strcmp(argv[2], "kvm") == 0);
+  if (argc == 2 && std::strcmp(argv[1], "--dump-cli") == 0) return hpcvmm::cli::dump_cli();
+  if (const int status = hpcvmm::cli::hand_over_to_tools(argc, argv); status >= 0) return status;
   if (const int status = hpcvmm::cli::cluster_main(argc, argv); status >= 0) return status;
   if (const int status = hpcvmm::cli::sim_main(argc, argv); status >= 0) return status;
   return hpcvmm::cli::run(argc, argv, envp);

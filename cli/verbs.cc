@@ -21,6 +21,7 @@
 #include "cli/cluster/cgroup.hh"
 #include "cli/cluster/names.hh"
 #include "cli/doctor/doctor.hh"
+#include "cli/settings.hh"
 #include "cli/shell.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
@@ -37,6 +38,8 @@ struct LaunchArgs {
   std::vector<std::string> env, program;
   bool clear_env = false, shell = false, has_command = false, verbose = false, traced = false, json = false;
   unsigned cpus = 0, node = 0, home = 1;
+  SettingsWords settings;
+  std::string argv0;
 };
 
 [[noreturn]] void fail(const std::string& message) {
@@ -187,7 +190,8 @@ int do_launch(LaunchArgs& a, char** envp) {
                                     : Options::Choice::Auto;
   o.verbose = a.verbose;
   o.cpus = a.cpus;
-  o.node = a.node;
+  o.node = a.node != 0 ? a.node : a.settings.run_on;
+  if (const std::string why = read_settings(a.settings, request.settings); !why.empty()) fail(why);
   const char* const cluster = std::getenv("HPCVMM_CLUSTER");  // as the verbs of the cluster have it
   if (cluster != nullptr && *cluster != 0 && !good_cluster_name(cluster))
     fail(std::string("HPCVMM_CLUSTER=") + cluster +
@@ -241,6 +245,7 @@ int do_launch(LaunchArgs& a, char** envp) {
     return 127;
   }
   request.program.argv = a.program;
+  if (!a.argv0.empty()) request.program.argv[0] = a.argv0;
   return deputy::launch(std::move(request));
 }
 
@@ -277,6 +282,21 @@ bool parse_usual(int argc, char** argv, LaunchArgs& l) {
   return true;
 }
 
+void add_settings(CLI::App* launch, SettingsWords& s) {
+  launch->add_flag("--lock", s.lock, "the balancer does not move it; a person still can");
+  launch->add_flag("--unlock", s.unlock, "it may be moved, even if whoever starts it is locked");
+  launch->add_flag("--home-only", s.home_only, "it never leaves its home");
+  launch->add_option("--run-on", s.run_on, "it starts on this node and belongs there")
+      ->check(CLI::Range(1U, 65535U));
+  launch
+      ->add_option("--kind", s.kind, "what it is taken for: cpu computes, io reads and writes files at home")
+      ->check(CLI::IsMember({"cpu", "io"}));
+  launch->add_option("--decay", s.decay, "how fast what was measured of it is forgotten")
+      ->check(CLI::IsMember({"slow", "fast", "none"}));
+  launch->add_option("--nodes", s.nodes, "only these nodes may run it: a list like 1,3-5");
+  launch->add_option("--except-nodes", s.except_nodes, "these nodes may not run it: a list like 1,3-5");
+}
+
 /// What launch and shell have in common.
 void add_options(CLI::App* verb, LaunchArgs& l) {
   verb->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")
@@ -308,52 +328,78 @@ void add_options(CLI::App* verb, LaunchArgs& l) {
       "--gdb", l.gdb,
       "wait for gdb on this TCP port of localhost, or Unix socket path, before the first instruction");
   verb->add_flag("-v,--verbose", l.verbose, "say what is decided and why, on stderr");
+  add_settings(verb, l.settings);
+}
+
+CLI::App* add_launch(CLI::App& app, LaunchArgs& l) {
+  CLI::App* launch = app.add_subcommand("launch", "run a program in a micro-VM of its own");
+  launch->prefix_command(false);
+  launch->positionals_at_end(true);
+  add_options(launch, l);
+  launch->add_option("--argv0", l.argv0, "the name the program is told as its own, instead of PROGRAM");
+  launch->add_option("program", l.program, "the program and its arguments")->required();
+  launch->footer(
+      "Example: hpc-vmm launch -- ./simulate --steps 1000\nExit status: the program's; 125 hpc-vmm failed, "
+      "126 not executable, 127 not found.");
+  return launch;
+}
+
+CLI::App* add_shell(CLI::App& app, LaunchArgs& l) {
+  l.shell = true;
+  CLI::App* shell = app.add_subcommand("shell", "your shell on the cluster as one machine");
+  add_options(shell, l);
+  shell->add_option("-c", l.command, "run this command instead of a login shell")
+      ->each([&l](const std::string&) { l.has_command = true; });
+  shell->footer(
+      "CPUs, memory and processes that programs see in it are the cluster's: nproc, free, top, taskset.\n"
+      "Exit status: the shell's.");
+  return shell;
+}
+
+struct OtherArgs {
+  CLI::App *doctor = nullptr, *calls = nullptr;
+  bool doctor_json = false, calls_json = false;
+  std::string calls_abi = "both";
+};
+
+void add_others(CLI::App& app, OtherArgs& a) {
+  a.doctor = app.add_subcommand("doctor", "measure and explain what this host can do for hpc-vmm");
+  a.doctor->add_flag("--json", a.doctor_json, "as JSON");
+  a.calls = app.add_subcommand("syscalls", "the table of supported system calls");
+  a.calls->add_flag("--json", a.calls_json, "as JSON");
+  a.calls->add_option("--abi", a.calls_abi, "x86-64, ia32 or both")
+      ->check(CLI::IsMember({"x86-64", "ia32", "both"}))
+      ->capture_default_str();
 }
 
 }  // namespace
+
+void describe_run(const std::function<void(const CLI::App&)>& with) {
+  CLI::App app;
+  LaunchArgs l;
+  OtherArgs other;
+  LaunchArgs sh;
+  add_launch(app, l);
+  add_shell(app, sh);
+  add_others(app, other);
+  with(app);
+}
 
 int run(int argc, char** argv, char** envp) {
   if (LaunchArgs usual; parse_usual(argc, argv, usual)) return do_launch(usual, envp);
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
   app.footer(
-      "The cluster: hpc-vmm up, down, nodes, ps, migrate, why, ctl, drain and resume; its simulator: sim; "
-      "each explains itself "
-      "with --help.");
+      "The cluster: up, down, nodes, ps, migrate, why, ctl, drain and resume; watching and steering it: top, "
+      "mon, mosctl, mosrun, mps, "
+      "procfs; its simulator: sim; each explains itself with --help, and has a man page hpc-vmm-VERB.");
   app.set_version_flag("--version", "hpc-vmm " HPCVMM_VERSION);
-
   LaunchArgs l;
-  CLI::App* launch = app.add_subcommand("launch", "run a program in a micro-VM of its own");
-  launch->prefix_command(false);
-  launch->positionals_at_end(true);
-  add_options(launch, l);
-  launch->add_option("program", l.program, "the program and its arguments")->required();
-  launch->footer(
-      "Example: hpc-vmm launch -- ./simulate --steps 1000\nExit status: the program's; 125 hpc-vmm failed, "
-      "126 not executable, 127 not found.");
-
+  const CLI::App* const launch = add_launch(app, l);
   LaunchArgs sh;
-  sh.shell = true;
-  CLI::App* shell = app.add_subcommand("shell", "your shell on the cluster as one machine");
-  add_options(shell, sh);
-  CLI::Option* const command =
-      shell->add_option("-c", sh.command, "run this command instead of a login shell");
-  shell->footer(
-      "CPUs, memory and processes that programs see in it are the cluster's: nproc, free, top, taskset.\n"
-      "Exit status: the shell's.");
-
-  bool doctor_json = false;
-  CLI::App* doctor = app.add_subcommand("doctor", "measure and explain what this host can do for hpc-vmm");
-  doctor->add_flag("--json", doctor_json, "as JSON");
-
-  bool calls_json = false;
-  std::string calls_abi = "both";
-  CLI::App* calls = app.add_subcommand("syscalls", "the table of supported system calls");
-  calls->add_flag("--json", calls_json, "as JSON");
-  calls->add_option("--abi", calls_abi, "x86-64, ia32 or both")
-      ->check(CLI::IsMember({"x86-64", "ia32", "both"}))
-      ->capture_default_str();
-
+  const CLI::App* const shell = add_shell(app, sh);
+  OtherArgs other;
+  add_others(app, other);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -366,11 +412,10 @@ int run(int argc, char** argv, char** envp) {
   }
   if (shell->parsed()) {
     sh.traced = !sh.trace.empty();
-    sh.has_command = command->count() != 0;
     return do_launch(sh, envp);
   }
-  if (doctor->parsed()) return doctor_main(doctor_json);
-  return print_syscalls(calls_json, calls_abi);
+  if (other.doctor->parsed()) return doctor_main(other.doctor_json);
+  return print_syscalls(other.calls_json, other.calls_abi);
 }
 
 }  // namespace hpcvmm::cli

@@ -42,7 +42,9 @@ void Hpcd::on_api(StreamServer::Id id, std::string& input) {
     }
     Request r = std::get<Request>(request);
     r.local = false;
-    handle(r, api_.uid(id), [this, id](const json& answer, bool) { api_.send(id, line(answer)); });
+    // root may ask on somebody's behalf: the file tree's server does.
+    const uid_t asker = api_.uid(id) == 0 ? r.uid : api_.uid(id);
+    handle(r, asker, [this, id](const json& answer, bool) { api_.send(id, line(answer)); });
   }
 }
 

@@ -20,11 +20,24 @@ template <std::size_t N> void clean(char (&text)[N]) { set_text(text, get_text(t
 bool good_channel(std::uint32_t channel) { return channel >= 1 && channel <= 65535; }
 bool good(local::EngineKind e) { return e == local::EngineKind::Kvm || e == local::EngineKind::Direct; }
 
+/// nullptr: nothing.
+const char* wrong_with(const local::Settings& s) {
+  if (s.kind > local::Kind::Io || s.decay > local::Decay::None || s.mask_mode > local::MaskMode::Deny)
+    return "settings of a kind that does not exist";
+  if (s.given > 1 || s.locked > 1 || s.home_only > 1) return "a setting that is neither 0 nor 1";
+  if (s.run_on > 65535) return "settings with a node beyond 65535";
+  if (s.mask_count > local::kMostMaskNodes) return "a mask of too many nodes";
+  for (std::uint16_t i = 0; i < s.mask_count; ++i)
+    if (s.mask_nodes[i] == 0) return "a mask with node 0";
+  return nullptr;
+}
+
 LocalMessage parse_register(std::span<const std::byte> datagram) {
   local::Register m;
   if (!take(datagram, m)) return BadMessage{"Register of a wrong size"};
   if (m.role != local::Role::Deputy && m.role != local::Role::Remote) return BadMessage{"unknown role"};
   if (!good(m.engine)) return BadMessage{"unknown engine"};
+  if (const char* wrong = wrong_with(m.settings)) return BadMessage{wrong};
   clean(m.comm);
   clean(m.exe);
   return m;

@@ -186,6 +186,15 @@ int run(Arguments& a) {
 
 }  // namespace
 
+void describe_cluster(const std::function<void(const CLI::App&)>& with) {
+  CLI::App app;
+  Arguments a;
+  add_verbs(app, a);
+  add_balance_verbs(app, a);
+  add_map_verbs(app, a);
+  with(app);
+}
+
 int cluster_main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "";
   static constexpr std::array kVerbs{"up",    "down",   "nodes", "ps",      "migrate", "ctl",

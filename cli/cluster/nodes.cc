@@ -24,17 +24,6 @@ namespace {
 
 constexpr const char* kSpaces = "/run/netns/";
 
-/// Field 22 of /proc/PID/stat: with the number, it names a process for good.  Empty: no such process.
-std::string start_time(int pid) {
-  const std::string text = read_file("/proc/" + std::to_string(pid) + "/stat");
-  const std::size_t bracket = text.rfind(')');
-  if (bracket == std::string::npos || text.size() < bracket + 3 || text[bracket + 2] == 'Z') return {};
-  std::istringstream words(text.substr(bracket + 2));
-  std::string word;
-  for (int field = 3; field <= 22 && words >> word; ++field) continue;
-  return word;
-}
-
 /// What the children we have started left behind, if they have ended.
 void reap(int pid) { ::waitpid(pid, nullptr, WNOHANG); }
 
@@ -89,6 +78,16 @@ std::string spawn_in_space(const std::string& space, const std::vector<std::stri
 
 }  // namespace
 
+std::string process_start_time(int pid) {
+  const std::string text = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const std::size_t bracket = text.rfind(')');
+  if (bracket == std::string::npos || text.size() < bracket + 3 || text[bracket + 2] == 'Z') return {};
+  std::istringstream words(text.substr(bracket + 2));
+  std::string word;
+  for (int field = 3; field <= 22 && words >> word; ++field) continue;
+  return word;
+}
+
 std::string own_folder() {
   std::array<char, 4096> exe{};
   const ssize_t n = ::readlink("/proc/self/exe", exe.data(), exe.size() - 1);
@@ -105,7 +104,8 @@ std::string start_node(const Names& names, unsigned node, const std::string& exe
           spawn_in_space(names.space(node), {executable, "--config", dir + "/hpcd.toml"}, log.get(), pid);
       !why.empty())
     return why;
-  const std::string why = write_file(dir + "/hpcd.pid", std::to_string(pid) + " " + start_time(pid) + "\n");
+  const std::string why =
+      write_file(dir + "/hpcd.pid", std::to_string(pid) + " " + process_start_time(pid) + "\n");
   if (!why.empty()) ::kill(pid, SIGKILL);
   return why;
 }
@@ -116,7 +116,7 @@ int running_node(const Names& names, unsigned node) {
   std::string started;
   if (!(words >> pid >> started) || pid <= 1) return 0;
   reap(pid);
-  return start_time(pid) == started ? pid : 0;
+  return process_start_time(pid) == started ? pid : 0;
 }
 
 bool end_node(const Names& names, unsigned node, unsigned seconds) {

@@ -17,6 +17,8 @@ int running_node(const Names& names, unsigned node);
 bool end_node(const Names& names, unsigned node, unsigned seconds);
 /// The last lines of the node's log, for messages.
 std::string log_tail(const Names& names, unsigned node);
+/// Field 22 of /proc/PID/stat: with the number, it names a process for good.  Empty: no such process.
+std::string process_start_time(int pid);
 /// The folder of this executable.
 std::string own_folder();
 

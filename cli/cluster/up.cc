@@ -19,6 +19,7 @@
 #include "cli/cluster/command.hh"
 #include "cli/cluster/nodes.hh"
 #include "cli/cluster/show.hh"
+#include "cli/cluster/tree_mount.hh"
 
 namespace hpcvmm::cli {
 
@@ -63,6 +64,8 @@ std::vector<std::string> split(const std::string& list) {
 bool remove_all(const Names& names, Progress& progress) {
   bool orderly = true;
   std::vector<unsigned> nodes = names.nodes();
+  // First, so that nothing below looks into a mount.
+  for (const unsigned n : nodes) unmount_tree(names, n);
   // All are asked first, so that they end side by side.
   for (const unsigned n : nodes)
     if (const int pid = running_node(names, n); pid != 0) ::kill(pid, SIGTERM);
@@ -281,6 +284,10 @@ int up(UpRequest r) {
     remove_all(r.names, progress);
     return fail("the cluster is not up: " + why);
   }
+  for (unsigned n = 1; n <= r.nodes; ++n)
+    if (why = mount_tree(r.names, n); !why.empty())
+      std::fprintf(stderr, "hpc-vmm: no file tree at %s/proc: %s\n", r.names.node_dir(n).c_str(),
+                   why.c_str());
   return show_nodes({r.names, 1, r.json});
 }
 

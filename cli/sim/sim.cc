@@ -329,36 +329,53 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
   return verb;
 }
 
+struct SimArguments {
+  TpdsArguments tpds;
+  ScaleArguments scale;
+  MembershipArguments membership;
+  std::string recorded;
+  bool replay_json = false;
+  const CLI::App *tpds_verb = nullptr, *replay_verb = nullptr, *membership_verb = nullptr;
+};
+
+void add_sim(CLI::App& app, SimArguments& a) {
+  CLI::App* const verb = app.add_subcommand("sim", "simulate the balancer");
+  verb->require_subcommand(1);
+  a.tpds_verb = add_tpds(*verb, a.tpds);
+  add_scale(*verb, a.scale);
+  CLI::App* const replay_verb =
+      verb->add_subcommand("replay", "decide again what a live node has recorded (ctl record=FILE)");
+  replay_verb->add_option("file", a.recorded, "the recorded decisions")->required();
+  replay_verb->add_flag("--json", a.replay_json, "as JSON");
+  replay_verb->footer("Exit status: 0 only if every round is decided as it was then.");
+  a.replay_verb = replay_verb;
+  a.membership_verb = add_membership(*verb, a.membership);
+}
+
 }  // namespace
+
+void describe_sim(const std::function<void(const CLI::App&)>& with) {
+  CLI::App app;
+  SimArguments a;
+  add_sim(app, a);
+  with(app);
+}
 
 int sim_main(int argc, char** argv) {
   if (argc < 2 || std::strcmp(argv[1], "sim") != 0) return -1;
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
-  CLI::App* const verb = app.add_subcommand("sim", "simulate the balancer");
-  verb->require_subcommand(1);
-  TpdsArguments tpds_arguments;
-  ScaleArguments scale_arguments;
-  MembershipArguments membership_arguments;
-  const CLI::App* const tpds_verb = add_tpds(*verb, tpds_arguments);
-  add_scale(*verb, scale_arguments);
-  std::string recorded;
-  bool replay_json = false;
-  CLI::App* const replay_verb =
-      verb->add_subcommand("replay", "decide again what a live node has recorded (ctl record=FILE)");
-  replay_verb->add_option("file", recorded, "the recorded decisions")->required();
-  replay_verb->add_flag("--json", replay_json, "as JSON");
-  replay_verb->footer("Exit status: 0 only if every round is decided as it was then.");
-  const CLI::App* const membership_verb = add_membership(*verb, membership_arguments);
+  SimArguments a;
+  add_sim(app, a);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     const int rc = app.exit(e);
     return rc == 0 ? 0 : 125;
   }
-  if (replay_verb->parsed()) return replay(recorded, replay_json);
-  if (membership_verb->parsed()) return membership(membership_arguments);
-  return tpds_verb->parsed() ? tpds(tpds_arguments) : scale(scale_arguments);
+  if (a.replay_verb->parsed()) return replay(a.recorded, a.replay_json);
+  if (a.membership_verb->parsed()) return membership(a.membership);
+  return a.tpds_verb->parsed() ? tpds(a.tpds) : scale(a.scale);
 }
 
 }  // namespace hpcvmm::cli

@@ -143,6 +143,27 @@ void put_attributes(const Attributes& a, peer::Guest& to) {
   for (std::size_t i = 0; i < a.mask.size(); ++i) to.mask[i] = static_cast<std::uint16_t>(a.mask[i]);
 }
 
+Attributes attributes_of(const wire::local::Settings& s) {
+  namespace local = wire::local;
+  Attributes a;
+  a.locked = s.locked != 0;
+  a.home_only = s.home_only != 0;
+  a.run_on = s.run_on;
+  a.kind = s.kind == local::Kind::Cpu  ? Kind::CpuJob
+           : s.kind == local::Kind::Io ? Kind::IoJob
+                                       : Kind::Measured;
+  a.decay = s.decay == local::Decay::Slow   ? DecayChoice::Slow
+            : s.decay == local::Decay::Fast ? DecayChoice::Fast
+            : s.decay == local::Decay::None ? DecayChoice::None
+                                            : DecayChoice::Default;
+  a.mask_mode = s.mask_mode == local::MaskMode::Allow  ? MaskMode::Allow
+                : s.mask_mode == local::MaskMode::Deny ? MaskMode::Deny
+                                                       : MaskMode::None;
+  a.mask.assign(s.mask_nodes, s.mask_nodes + s.mask_count);
+  std::sort(a.mask.begin(), a.mask.end());
+  return a;
+}
+
 Attributes attributes_of(const peer::Guest& g) {
   Attributes a;
   a.locked = g.locked != 0;

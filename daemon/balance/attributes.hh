@@ -8,6 +8,7 @@
 #include "balancer/decay.hh"
 #include "balancer/types.hh"
 #include "daemon/peer_message.hh"
+#include "hpcvmm/wire/local.hh"
 
 namespace hpcvmm::daemon {
 
@@ -39,6 +40,8 @@ std::string take_attributes(const nlohmann::json& set, Attributes& a);
 /// As they travel with a process, and back.
 void put_attributes(const Attributes& a, peer::Guest& to);
 Attributes attributes_of(const peer::Guest& g);
+/// What launch was told; `s` has been checked (parse_local).
+Attributes attributes_of(const wire::local::Settings& s);
 
 balancer::Decay decay_of(DecayChoice choice);
 

@@ -217,6 +217,7 @@ Node Balance::on_register(const Session& s, const local::Register& m, bool same_
       p.bound = from->bound;
     }
   }
+  if (m.settings.given != 0) p.attributes = attributes_of(m.settings);
   p.session = s.id;
   p.pid = s.pid;
   p.exe = s.exe;

@@ -141,7 +141,16 @@ TEST(LocalCodec, Bad) {
   r.role = static_cast<local::Role>(9);
   EXPECT_TRUE(is_bad(r));
   r = {};
-  r.header.version = 2;
+  r.settings.mask_count = local::kMostMaskNodes + 1;
+  EXPECT_TRUE(is_bad(r));
+  r = {};
+  r.settings.mask_count = 1;  // of node 0
+  EXPECT_TRUE(is_bad(r));
+  r = {};
+  r.settings.decay = static_cast<local::Decay>(4);
+  EXPECT_TRUE(is_bad(r));
+  r = {};
+  r.header.version = local::kVersion + 1;
   EXPECT_TRUE(is_bad(r));
   r = {};
   r.header.bytes = 7;
@@ -186,6 +195,8 @@ TEST(Facts, Texts) {
   EXPECT_EQ(stat_state("1 (a)"), 0);
   EXPECT_EQ(stat_state(""), 0);
   EXPECT_EQ(stat_ticks(""), 0U);
+  EXPECT_EQ(stat_parent("1 (a) b) (x) S 4 5 6"), 4);
+  EXPECT_EQ(stat_parent("1 (a)"), 0);
 }
 
 TEST(Facts, OfThisMachine) {

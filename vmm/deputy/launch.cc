@@ -58,6 +58,7 @@ struct Start {
   load::Program program;
   load::Images images;
   std::vector<std::string> env;
+  wire::local::Settings settings{};
   load::HostAux aux;
   mem::HostStack stack;
   vdso::HostVdso vdso;
@@ -248,6 +249,7 @@ void join_cluster(Start& s, Task& t) {
   const std::size_t slash = s.program.execfn.rfind('/');
   who.comm = s.program.execfn.substr(slash == std::string::npos ? 0 : slash + 1);
   who.same_process = s.executed;
+  who.settings = s.settings;
   if (o.trace_fd >= 0 || t.debug != nullptr || p.seccomp != nullptr) home_of(t).forbid_local_calls();
   set_viewed_process(t.process.get());
   std::string why;
@@ -412,6 +414,7 @@ int launch(LaunchRequest request) {
   auto* const s = new Start;
   s->config.options = request.options;
   s->env = std::move(request.env);
+  s->settings = request.settings;
   const int kvm = ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (kvm >= 0) hide_fd(kvm, &g_kvm_fd);
   hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC), &g_self_fd);

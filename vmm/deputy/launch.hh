@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "hpcvmm/wire/local.hh"
 #include "vmm/deputy/exec.hh"
 
 namespace hpcvmm::deputy {
@@ -12,6 +13,7 @@ struct LaunchRequest {
   Options options;
   load::ExecRequest program;
   std::vector<std::string> env;
+  wire::local::Settings settings{};  ///< for the balancer, from the first instruction on
 };
 
 /// Turns this process into the program's deputy.  Returns only if the program cannot be started: an exit

@@ -51,8 +51,9 @@ struct Identity {
   std::uint64_t vdso_table = 0;                          ///< guest address; 0: none
   std::uint64_t host_vdso_begin = 0, host_vdso_end = 0;  ///< as the guest sees it
   std::string comm, exe;
-  bool same_process = false;  ///< after an exec
-  bool forked = false;        ///< a child of fork that has not executed anything
+  bool same_process = false;         ///< after an exec
+  bool forked = false;               ///< a child of fork that has not executed anything
+  wire::local::Settings settings{};  ///< of the program that launch starts; its children have their parent's
 };
 
 class Home final : public mem::PagesAway, public mem::SharedWatch {

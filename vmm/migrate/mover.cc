@@ -47,6 +47,7 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   r.ia32 = who.ia32 ? 1 : 0;
   r.keeps = who.same_process ? 1 : 0;
   r.pid = static_cast<std::int32_t>(::syscall(SYS_getpid));
+  r.settings = who.settings;
   copy_text(r.comm, sizeof r.comm, who.comm);
   copy_text(r.exe, sizeof r.exe, who.exe);
   r.wants = who.node;
@@ -84,6 +85,7 @@ void Home::inherit(Home& parent) {
   who_ = parent.who_;
   who_.same_process = false;
   who_.forked = true;
+  who_.settings = {};
   who_.node = parent.wanted_.load();
   local_calls_ = parent.local_calls_.load();
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well

@@ -14,7 +14,7 @@
 
 namespace hpcvmm::wire::local {
 
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 inline constexpr std::uint32_t kMaxMessage = 4096;
 
 /// A node's number in the cluster, 1 or above; 0: none.
@@ -52,6 +52,25 @@ struct Header {
 enum class Role : std::uint8_t { Deputy = 1, Remote = 2 };
 enum class EngineKind : std::uint8_t { Kvm = 0, Direct = 1 };
 
+enum class Kind : std::uint8_t { Measured = 0, Cpu = 1, Io = 2 };
+enum class Decay : std::uint8_t { Default = 0, Slow = 1, Fast = 2, None = 3 };
+enum class MaskMode : std::uint8_t { None = 0, Allow = 1, Deny = 2 };
+/// Nodes that a mask can name.
+inline constexpr std::uint16_t kMostMaskNodes = 64;
+
+/// What its owner wants the balancer to know about a process.
+struct Settings {
+  std::uint8_t given = 0;      ///< 1: these count; 0: its parent's, or its own from before the exec
+  std::uint8_t locked = 0;     ///< 1: no automatic move
+  std::uint8_t home_only = 0;  ///< 1: never away from home
+  Kind kind = Kind::Measured;
+  Decay decay = Decay::Default;
+  MaskMode mask_mode = MaskMode::None;
+  std::uint16_t mask_count = 0;
+  Node run_on = 0;  ///< the node it belongs on; 0: any
+  std::uint16_t mask_nodes[kMostMaskNodes] = {};
+};
+
 struct Register {
   Header header{Type::Register, kVersion, sizeof(Register)};
   Role role = Role::Deputy;
@@ -59,6 +78,7 @@ struct Register {
   std::uint8_t ia32 = 0;   ///< 1: an IA32 program
   std::uint8_t keeps = 0;  ///< 1: the same process as before, after exec: counters and lock go on
   std::int32_t pid = 0;    ///< as the process sees itself; hpcd takes SO_PEERCRED's where the two differ
+  Settings settings{};
   char comm[16] = {};
   char exe[256] = {};  ///< cut off when longer; for people
   Node wants = 0;      ///< where it would go by itself: --node, or where its parent or former program ran
