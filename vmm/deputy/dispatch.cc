@@ -1,13 +1,16 @@
 #include "vmm/deputy/dispatch.hh"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/trace.hh"
 #include "vmm/mem/overlay.hh"
+#include "vmm/sys/marshal.hh"
 #include "vmm/sys/passthrough.hh"
 
 namespace hpcvmm::deputy {
@@ -143,9 +146,24 @@ bool names_hidden_fd(const CallContext& c) {
   return false;
 }
 
+/// What is too large to travel with its call.
+void fetch_buffer(const CallContext& c) {
+  switch (c.row.call) {
+    case Call::read:
+    case Call::write:
+    case Call::pread64:
+    case Call::pwrite64: break;
+    default: return;
+  }
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 31U;  // more than one call moves
+  const std::uint64_t bytes = std::min(c.arg(2), kMost);
+  if (bytes > sys::kMostMarshalled) home_of(c.task).fetch(c.arg(1), c.arg(1) + bytes);
+}
+
 SysRet run_call(const CallContext& c) {
   if (const Handler h = kHandlers[static_cast<std::size_t>(c.row.call)]) return h(c);
   if (names_hidden_fd(c)) return SysRet::fail(EBADF);
+  fetch_buffer(c);
   return pass(c);
 }
 

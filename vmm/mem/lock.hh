@@ -24,6 +24,10 @@ class Lock {
       seen = word_.exchange(2, std::memory_order_acquire);
     }
   }
+  bool try_lock() {
+    std::uint32_t seen = 0;
+    return word_.compare_exchange_strong(seen, 1, std::memory_order_acquire);
+  }
   void unlock() {
     if (word_.exchange(0, std::memory_order_release) == 2) futex(FUTEX_WAKE_PRIVATE, 1);
   }

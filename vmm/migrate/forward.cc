@@ -44,30 +44,40 @@ static_assert(kMostInRecord + sizeof(Left) + sizeof(Run) + FpState::kMaxBytes <=
 
 constexpr std::size_t up8(std::size_t n) { return (n + 7) & ~std::size_t{7}; }
 
-/// True if every page of the range is on this node.
-bool is_here(std::uint64_t begin, std::size_t bytes) {
+/// True if the range is here, or so much of it that the rest had better come, too.  What is only read and is
+/// all at home stays there.
+bool is_near(std::uint64_t begin, std::size_t bytes, bool written, const Owns& owns) {
+  constexpr std::size_t kFew = 2;
+  if (touches_zone(begin, bytes)) return false;
   const std::uint64_t from = page_down(begin);
   const std::size_t pages = (page_down(begin + bytes - 1) - from) / kPageSize + 1;
   std::array<unsigned char, sys::kMostMarshalled / kPageSize + 1> present{};
   if (pages > present.size() || ::mincore(pointer(from), pages * kPageSize, present.data()) != 0)
     return false;
-  return std::all_of(present.begin(), present.begin() + static_cast<std::ptrdiff_t>(pages),
-                     [](unsigned char p) { return (p & 1U) != 0; });
+  std::size_t absent = 0;
+  std::size_t far = 0;
+  for (std::size_t i = 0; i < pages; ++i) {
+    if ((present[i] & 1U) != 0) continue;
+    ++absent;
+    if (!owns(from + i * kPageSize)) ++far;
+  }
+  return far == 0 || (far <= kFew && (written || absent < pages));
 }
+
+const Owns kNothing = [](std::uint64_t) { return false; };
 
 /// For the planner: lengths and vectors, without waiting for pages.
 bool read_here(void* to, std::uint64_t guest, std::size_t bytes) {
-  return bytes == 0 ||
-         (!touches_zone(guest, bytes) && is_here(guest, bytes) && mem::copy_in(to, guest, bytes));
+  return bytes == 0 || (is_near(guest, bytes, false, kNothing) && mem::copy_in(to, guest, bytes));
 }
 
 /// Bytes of the text with its 0; 0: it does not end, or not here.
-std::uint32_t text_here(std::byte* to, std::uint64_t guest, std::uint32_t most) {
+std::uint32_t text_here(std::byte* to, std::uint64_t guest, std::uint32_t most, const Owns& owns) {
   std::uint32_t have = 0;
   while (have < most) {
     const auto piece = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(most - have, kPageSize - (guest + have) % kPageSize));
-    if (touches_zone(guest + have, piece) || !is_here(guest + have, piece)) return 0;
+    if (!is_near(guest + have, piece, have != 0, owns)) return 0;
     const std::ptrdiff_t n = mem::copy_in_string(reinterpret_cast<char*>(to) + have, guest + have, piece);
     if (n < 0) return 0;
     if (static_cast<std::uint32_t>(n) < piece) return have + static_cast<std::uint32_t>(n) + 1;
@@ -77,17 +87,17 @@ std::uint32_t text_here(std::byte* to, std::uint64_t guest, std::uint32_t most) 
 }
 
 /// Appends the area's data to `out`; false: it had better not travel.
-bool take_area(const sys::Area& a, Piece& piece, Blob& out) {
+bool take_area(const sys::Area& a, Piece& piece, const Owns& owns, Blob& out) {
   piece = {a.guest, a.bytes, a.arg, a.unit, 0, 0};
   const std::size_t at = out.size();
   if (a.text) {
     out.resize(at + a.bytes);
-    piece.bytes = text_here(out.data() + at, a.guest, a.bytes);
+    piece.bytes = text_here(out.data() + at, a.guest, a.bytes, owns);
     piece.flags = kIn | kText;
     out.resize(at + piece.bytes);
     return piece.bytes != 0;
   }
-  if (touches_zone(a.guest, a.bytes) || !is_here(a.guest, a.bytes)) return false;
+  if (!is_near(a.guest, a.bytes, a.out, owns)) return false;
   if (a.out && !mem::is_writable(a.guest, a.bytes)) return false;
   piece.flags = static_cast<std::uint8_t>((a.in ? kIn : 0) | (a.out ? kOut : 0));
   if (!a.in) return true;
@@ -99,7 +109,7 @@ bool take_area(const sys::Area& a, Piece& piece, Blob& out) {
 
 }  // namespace
 
-void pack_call(const GuestRegs& regs, Abi abi, Blob& out) {
+void pack_call(const GuestRegs& regs, Abi abi, const Owns& owns, Blob& out) {
   out.clear();
   const sys::Row* const row = sys::find_row(abi, static_cast<std::uint32_t>(regs.rax));
   if (row == nullptr || !sys::may_marshal(*row, abi)) return;
@@ -110,7 +120,7 @@ void pack_call(const GuestRegs& regs, Abi abi, Blob& out) {
   const std::size_t head = sizeof count + plan.count * sizeof pieces[0];
   out.resize(head);
   for (const sys::Area& a : plan.all())
-    if (take_area(a, pieces[count.areas], out)) ++count.areas;
+    if (take_area(a, pieces[count.areas], owns, out)) ++count.areas;
   if (count.areas == 0) return out.clear();
   count.data = static_cast<std::uint32_t>(out.size() - head);
   const std::size_t used = sizeof count + count.areas * sizeof pieces[0];

@@ -50,9 +50,12 @@ class Share {
   std::size_t held_ = 0;
 };
 
-/// At the remote: the data of the call at `regs`, as far as its pages are here.  Empty: none.  Waits for a
-/// page only if it leaves in this moment.  On the vCPU's thread.
-void pack_call(const GuestRegs& regs, Abi abi, Blob& out);
+/// Whether an absent page can be made here, without asking home.
+using Owns = std::function<bool(std::uint64_t page)>;
+
+/// At the remote: the data of the call at `regs`, as far as its pages are here or can be had cheaply.  Empty:
+/// none.  On the vCPU's thread.
+void pack_call(const GuestRegs& regs, Abi abi, const Owns& owns, Blob& out);
 
 /// At home: makes the overlay of a call from what pack_call() made.  `room` holds the copies.  False: it
 /// makes no sense, and the overlay is empty.

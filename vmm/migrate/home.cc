@@ -244,7 +244,22 @@ void Home::protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot
   wait_ack(p.head.id);
 }
 
-void Home::gathering(std::uint64_t begin, std::uint64_t end) {
+void Home::fetch(std::uint64_t begin, std::uint64_t end) {
+  constexpr std::uint64_t kBatch = 128 * kPageSize;  // what the rings hold beside everything else
+  if (!runs_away() || begin >= end || end > kTaskSize64 || touches_zone(begin, end - begin)) return;
+  const mem::LockGuard guard(mm_->lock());
+  for (const auto& [from, v] : mm_->vmas_locked()) {
+    if (v.file || v.shared) continue;
+    const std::uint64_t last = std::min(v.end, end);
+    for (std::uint64_t at = std::max(from, page_down(begin)); at < last; at += kBatch) {
+      if (!runs_away()) return;
+      bring_locked(at, std::min(at + kBatch, page_down(last + kPageSize - 1)));
+    }
+  }
+}
+
+/// Under the mm lock.
+void Home::bring_locked(std::uint64_t begin, std::uint64_t end) {
   std::vector<std::uint8_t> here((end - begin) / kPageSize);
   pages_present(begin, here);
   for (std::size_t i = 0; i < here.size(); ++i) {
@@ -275,6 +290,10 @@ void Home::gathering(std::uint64_t begin, std::uint64_t end) {
     die_if_lost();
     futex_wait(&pending_news_, news, 100'000);
   }
+}
+
+void Home::gathering(std::uint64_t begin, std::uint64_t end) {
+  bring_locked(begin, end);
   if (runs_away()) dropping(begin, end, false);
 }
 

@@ -17,6 +17,7 @@
 
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
+#include "vmm/migrate/attend.hh"
 #include "vmm/migrate/directory.hh"
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/host.hh"
@@ -78,6 +79,9 @@ class Home final : public mem::PagesAway {
   /// of its own node itself, is told while there are others here.
   void wait_begins();
   void wait_ends();
+  /// Before a host call that uses so much memory that it did not travel with the call: its pages come in
+  /// batches, not one fault at a time.  On a guest thread in a host call, without locks.
+  void fetch(std::uint64_t begin, std::uint64_t end);
   /// From now on every call comes home (somebody watches them).
   void forbid_local_calls() { local_calls_ = false; }
 
@@ -99,6 +103,11 @@ class Home final : public mem::PagesAway {
   /// Ends this process as if killed, with a message, when its remote is gone.
   void die_if_lost();
   void end_vcpu(std::uint32_t id);
+  /// Serves the remote while `there` does not hold, for a moment.  For a guest thread that waits for it.
+  template <class There> void attend_until(Patience& patience, There there) {
+    attend(
+        pager_turn_, link_, patience, [this] { return pager_pass(); }, there);
+  }
   forward::Budget& result_budget() { return result_budget_; }
   /// A guest thread is about to run here: the first one after a move ends the downtime.
   void note_entry() {
@@ -180,6 +189,7 @@ class Home final : public mem::PagesAway {
   // pager.cc
   static void* pager_main(void* self);
   void pager();
+  bool pager_pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   void on_fault(const Uffd::Fault& f);
   void on_wanted(std::uint64_t page, bool shared);
@@ -194,6 +204,7 @@ class Home final : public mem::PagesAway {
   void send_map(std::uint64_t begin, const mem::Vma& v, PageKind kind);
   void make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end);
   void wait_ack(std::uint32_t id);
+  void bring_locked(std::uint64_t begin, std::uint64_t end);
   void send_maps(const std::vector<MapEntry>& entries);
   /// A private file mapping that can be written: becomes anonymous memory.
   static bool takes_along(const mem::Vma& v) { return v.file && !v.shared && (v.prot & PROT_WRITE) != 0; }
@@ -211,8 +222,9 @@ class Home final : public mem::PagesAway {
   std::atomic<bool> note_entry_{false};
   std::atomic<int> mover_tid_{0};
   bool pager_runs_ = false;
-  int poke_ = -1;        // eventfd: the mover has something to do
-  int pager_poke_ = -1;  // eventfd: the pager shall look at phase_ and close_uffd_
+  mem::Lock pager_turn_;  // whoever has it receives and serves faults
+  int poke_ = -1;         // eventfd: the mover has something to do
+  int pager_poke_ = -1;   // eventfd: the pager shall look at phase_ and close_uffd_
   std::atomic<std::uint32_t> close_uffd_{0};
   std::vector<Uffd::Fault> deferred_;  // the pager's: faults in a phase that will be over soon
   std::uint32_t own_node_ = 0;

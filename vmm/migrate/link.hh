@@ -54,6 +54,10 @@ class Link {
   /// For poll(2) on wake_fd(): false when a record is waiting already.
   bool prepare_sleep();
   void woken();
+  /// The receiver looks by itself for a while: hpcd need not wake it.
+  void stay_awake() {
+    for (auto& ring : in_) ring.wake();
+  }
   [[nodiscard]] int wake_fd() const { return wake_me_; }
 
   /// Gives everything back, in a fork child too.

@@ -139,6 +139,7 @@ void MobileVcpu::send_run() {
 
 engine::Exit MobileVcpu::run_away() {
   send_run();
+  home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
   bool kicked = false;
   for (;;) {
     const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);

@@ -12,6 +12,7 @@
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/lock.hh"
 #include "vmm/mem/overlay.hh"
+#include "vmm/migrate/attend.hh"
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/wire.hh"
 
@@ -79,6 +80,7 @@ class MobileVcpu final : public engine::Vcpu {
   mem::Overlay overlay_;
   forward::Blob room_, ahead_, results_;
   forward::Share share_;
+  Patience patience_;
   Wait wait_ = Wait::None;  // of the thread inside run()
   std::atomic<bool> tls_dirty_{false};
   std::atomic<bool> away_{false};

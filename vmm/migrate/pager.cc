@@ -28,26 +28,32 @@ void* Home::pager_main(void* self) {
   return nullptr;
 }
 
+/// What there is to do.  By whoever has the turn.
+bool Home::pager_pass() {
+  bool busy = false;
+  Consumer::View v;
+  while (link_.receive(Stream::Urgent, v)) {
+    on_record(v, Stream::Urgent);
+    link_.pop(Stream::Urgent);
+    busy = true;
+  }
+  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+    on_record(v, Stream::Bulk);
+    link_.pop(Stream::Bulk);
+    busy = true;
+  }
+  Uffd::Fault f;
+  while (uffd_.fd() >= 0 && uffd_.next(f)) {
+    on_fault(f);
+    busy = true;
+  }
+  return busy;
+}
+
 void Home::pager() {
+  pager_turn_.lock();
   for (;;) {
-    bool busy = false;
-    Consumer::View v;
-    while (link_.receive(Stream::Urgent, v)) {
-      on_record(v, Stream::Urgent);
-      link_.pop(Stream::Urgent);
-      busy = true;
-    }
-    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
-      on_record(v, Stream::Bulk);
-      link_.pop(Stream::Bulk);
-      busy = true;
-    }
-    Uffd::Fault f;
-    while (uffd_.fd() >= 0 && uffd_.next(f)) {
-      on_fault(f);
-      busy = true;
-    }
-    if (busy) continue;
+    if (pager_pass()) continue;
     const auto phase = static_cast<Phase>(phase_.load());
     if (!deferred_.empty() && phase != Phase::Switch && phase != Phase::Recall) {
       const std::vector<Uffd::Fault> again = std::move(deferred_);
@@ -65,7 +71,9 @@ void Home::pager() {
                    {pager_poke_, POLLIN, 0},
                    {uffd_.fd(), POLLIN, 0},
                    {ear_.load() != 0 ? link_.control_fd() : -1, POLLIN, 0}};
+    pager_turn_.unlock();
     ::poll(p, 4, -1);
+    pager_turn_.lock();
     if (p[3].revents != 0) hear_for_mover();
     link_.woken();
     std::uint64_t count = 0;

@@ -81,6 +81,28 @@ void Remote::hear() {
   }
 }
 
+/// What there is to do.  By whoever has the turn.
+bool Remote::pass() {
+  bool busy = false;
+  local::Consumer::View v;
+  while (link_.receive(Stream::Urgent, v)) {
+    on_record(v, Stream::Urgent);
+    link_.pop(Stream::Urgent);
+    busy = true;
+  }
+  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
+    on_record(v, Stream::Bulk);
+    link_.pop(Stream::Bulk);
+    busy = true;
+  }
+  Uffd::Fault f;
+  while (uffd_.fd() >= 0 && uffd_.next(f)) {
+    on_fault(f);
+    busy = true;
+  }
+  return busy;
+}
+
 void Remote::serve() {
   link_.adopt(3);
   open_pagemap();
@@ -93,27 +115,13 @@ void Remote::serve() {
     ::poll(&p, 1, -1);
     hear();
   }
+  turn_.lock();
   for (;;) {
-    bool busy = false;
-    local::Consumer::View v;
-    while (link_.receive(Stream::Urgent, v)) {
-      on_record(v, Stream::Urgent);
-      link_.pop(Stream::Urgent);
-      busy = true;
-    }
-    for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
-      on_record(v, Stream::Bulk);
-      link_.pop(Stream::Bulk);
-      busy = true;
-    }
-    Uffd::Fault f;
-    while (uffd_.fd() >= 0 && uffd_.next(f)) {
-      on_fault(f);
-      busy = true;
-    }
-    if (busy || !link_.prepare_sleep()) continue;
+    if (pass() || !link_.prepare_sleep()) continue;
     pollfd p[3] = {{link_.wake_fd(), POLLIN, 0}, {link_.control_fd(), POLLIN, 0}, {uffd_.fd(), POLLIN, 0}};
+    turn_.unlock();
     ::poll(p, 3, -1);
+    turn_.lock();
     link_.woken();
     if (p[1].revents != 0) hear();
   }

@@ -10,6 +10,7 @@
 #include "guest-agent/vdso/vdso.hh"
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
+#include "vmm/migrate/attend.hh"
 #include "vmm/migrate/attic.hh"
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
@@ -62,6 +63,8 @@ class Runner {
   bool has_results_ = false;
   forward::Blob call_;
   forward::Share share_;
+  Patience patience_;
+  bool has_run_ = false;  // before, the pager alone sees to what comes
 };
 
 class Remote {
@@ -69,9 +72,16 @@ class Remote {
   [[noreturn]] void serve();
 
   mem::Mm& mm() { return *mm_; }
+  /// Serves home while `there` does not hold, for a moment.  For a vCPU's thread that waits for an order.
+  template <class There> void attend_until(Patience& patience, There there) {
+    attend(
+        turn_, link_, patience, [this] { return pass(); }, there);
+  }
   bool send(Stream stream, std::initializer_list<Part> parts) { return link_.send(kChannel, stream, parts); }
   void began();
   [[nodiscard]] bool local_calls() const { return local_calls_; }
+  /// True for a page that is not at home: absent, it reads as zero.
+  bool owns(std::uint64_t page);
   forward::Budget& call_budget() { return call_budget_; }
   [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
@@ -93,6 +103,7 @@ class Remote {
   };
 
   void hear();
+  bool pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   bool put_off(Msg type, const wire::local::Consumer::View& v);
   static void* worker_main(void* self);
@@ -128,6 +139,7 @@ class Remote {
   void erase_range(std::uint64_t begin, std::uint64_t end);
 
   Link link_;
+  mem::Lock turn_;  // whoever has it receives and serves faults
   Uffd uffd_;
   std::unique_ptr<mem::Mm> mm_;
   std::uint64_t vdso_table_ = 0;

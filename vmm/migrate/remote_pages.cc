@@ -250,6 +250,13 @@ void Remote::push_has_ended() {
   }
 }
 
+bool Remote::owns(std::uint64_t page) {
+  const mem::LockGuard guard(lock_);
+  const auto range = find(page);
+  if (range == ranges_.end() || taken_.contains(page)) return false;
+  return range->second.kind == PageKind::Fresh || (range->second.kind == PageKind::Held && push_done_);
+}
+
 void Remote::on_fault(const Uffd::Fault& f) {
   PageAsk ask{{Msg::PageWanted}, f.page};
   {

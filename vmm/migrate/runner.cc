@@ -127,8 +127,11 @@ void Runner::loop() {
   static_cast<void>(remote_);
   tid_ = static_cast<int>(::syscall(SYS_gettid));
   for (;;) {
+    if (has_run_)
+      remote_.attend_until(patience_, [this] { return orders_.load(std::memory_order_acquire) != 0; });
     while (orders_.load(std::memory_order_acquire) == 0) futex_wait(&orders_, 0);
     orders_.store(0);
+    has_run_ = true;
     if (has_results_ && !forward::apply_results(results_)) forward::fail_call(vcpu_->regs());
     remote_.began();
     run_guest();
@@ -174,8 +177,9 @@ void Runner::run_guest() {
 void Runner::pack(const engine::Exit& e, Left& l) {
   call_.clear();
   if (!remote_.local_calls()) return;
-  if (e.kind == engine::ExitKind::Syscall64) forward::pack_call(vcpu_->regs(), Abi::X64, call_);
-  if (e.kind == engine::ExitKind::Syscall32) forward::pack_call(vcpu_->regs(), Abi::Ia32, call_);
+  const forward::Owns owns = [this](std::uint64_t page) { return remote_.owns(page); };
+  if (e.kind == engine::ExitKind::Syscall64) forward::pack_call(vcpu_->regs(), Abi::X64, owns, call_);
+  if (e.kind == engine::ExitKind::Syscall32) forward::pack_call(vcpu_->regs(), Abi::Ia32, owns, call_);
   if (call_.empty() || !share_.take(remote_.call_budget(), call_.size())) return call_.clear();
   const auto send = [this](std::initializer_list<Part> parts) { return remote_.send(Stream::Urgent, parts); };
   const bool ahead = forward::send_ahead(id_, call_, send);
