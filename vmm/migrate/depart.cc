@@ -307,6 +307,8 @@ int Home::leave_locked(bool quiet, std::string& why) {
     make_anonymous(begin, v.end, v.prot, end_of_file(begin, v));
   }
   written_since(false);
+  // A thread in a host call may write a page after it has been looked at and before it is set aside.
+  if (!quiet) warm_.clear();
   host().leaves();
   const std::vector<MapEntry> entries = describe_all_locked();
   const mem::LockGuard waits(waits_lock_);
