@@ -210,8 +210,8 @@ void ClusterView::tick(std::uint64_t now_ms) {
   files_.put("proc/meminfo", view::meminfo(nodes, own));
   files_.put("proc/loadavg", view::loadavg(nodes, own));
   files_.put("proc/where", std::to_string(config_.node) + "\n");  // exists; deputies know where they are
-  write_tree(nodes);
   publish(nodes);
+  write_tree(nodes);
 }
 
 std::vector<view::NodeFiles> ClusterView::gather(std::size_t& own) const {
