@@ -196,7 +196,8 @@ int do_launch(LaunchArgs& a, char** envp) {
     if (const std::string why = no_cluster(socket); !why.empty()) fail(why);
   o.cluster_fd = ::open(socket.c_str(), O_PATH | O_CLOEXEC);
   if (o.cluster_fd >= 0 && a.view != "host")
-    o.view_fd = ::open((socket.substr(0, socket.rfind('/')) + "/view").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    o.view_fd =
+        ::open((socket.substr(0, socket.rfind('/')) + "/view").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (a.traced) o.trace_fd = deputy::hide_fd(open_output(a.trace, "--trace"));
   if (a.json) o.summary_fd = deputy::hide_fd(open_output(a.summary, "--summary-file"));
   if (!a.gdb.empty()) set_gdb(a.gdb, o);
@@ -276,11 +277,12 @@ void add_options(CLI::App* verb, LaunchArgs& l) {
   verb->add_option("--engine", l.engine, "how guest code runs: auto, kvm, direct")
       ->check(CLI::IsMember({"auto", "kvm", "direct"}))
       ->capture_default_str();
-  verb->add_option("--view", l.view, "what programs take for their machine: cluster (where one is up) or host")
+  verb->add_option("--view", l.view,
+                   "what programs take for their machine: cluster (where one is up) or host")
       ->check(CLI::IsMember({"cluster", "host"}))
       ->capture_default_str();
   verb->add_option("--image", l.image,
-                     "root file system to run in: a directory, or the name of a built image");
+                   "root file system to run in: a directory, or the name of a built image");
   verb->add_option("--memory", l.memory, "limit of the program's data memory, e.g. 512M");
   verb->add_option("--cpus", l.cpus, "how many of this node's CPUs the program may use");
   verb->add_option("--node", l.node, "the cluster node to run on from the start; its home is node 1")
@@ -288,14 +290,13 @@ void add_options(CLI::App* verb, LaunchArgs& l) {
   verb->add_option("--home", l.home, "the node whose hpcd this process registers with")
       ->check(CLI::Range(1U, 65535U))
       ->group("");  // tests
-  verb
-      ->add_option("--env", l.env,
+  verb->add_option("--env", l.env,
                    "NAME=VALUE sets, NAME alone removes a variable; may be given several times")
       ->allow_extra_args(false);
   verb->add_flag("--clear-env", l.clear_env, "start with an empty environment");
   verb->add_option("--workdir", l.workdir, "working directory (inside the image)");
   verb->add_flag("--trace{-}", l.trace,
-                   "print every system call like strace, to stderr or with --trace=FILE to a file");
+                 "print every system call like strace, to stderr or with --trace=FILE to a file");
   verb->add_flag("--json", l.json, "print a summary of each process when it ends, as JSON, to stderr");
   verb->add_option("--summary-file", l.summary, "write the --json summary to this file instead");
   verb->add_option(
@@ -329,7 +330,8 @@ int run(int argc, char** argv, char** envp) {
   sh.shell = true;
   CLI::App* shell = app.add_subcommand("shell", "your shell on the cluster as one machine");
   add_options(shell, sh);
-  CLI::Option* const command = shell->add_option("-c", sh.command, "run this command instead of a login shell");
+  CLI::Option* const command =
+      shell->add_option("-c", sh.command, "run this command instead of a login shell");
   shell->footer(
       "CPUs, memory and processes that programs see in it are the cluster's: nproc, free, top, taskset.\n"
       "Exit status: the shell's.");

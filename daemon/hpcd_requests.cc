@@ -191,9 +191,8 @@ void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) 
     return answer(refusal(ENOENT, members_.cannot_take(r.to)), true);
   Session* const s = r.home == 0 || r.home == config_.node ? sessions_.find_deputy(r.pid) : nullptr;
   if (s != nullptr && r.to != 0 && !view_.allows(s->affinity, r.to))
-    return answer(refusal(EPERM, "process " + std::to_string(r.pid) +
-                                     " is bound to CPUs that node " + std::to_string(r.to) +
-                                     " does not have; taskset -pc changes that"),
+    return answer(refusal(EPERM, "process " + std::to_string(r.pid) + " is bound to CPUs that node " +
+                                     std::to_string(r.to) + " does not have; taskset -pc changes that"),
                   true);
   if (s != nullptr) return moves_.start(*s, r, caller, now_ms_, answer);
   const std::string name = "process " + std::to_string(r.pid);

@@ -29,7 +29,8 @@ void Hpcd::handle_affinity(const Request& r, uid_t caller, const Answer& answer)
   Session* s = sessions_.find_deputy(r.pid);
   if (s == nullptr) s = sessions_.find_deputy(process_of(r.pid));
   if (s == nullptr)
-    return answer(refusal(ESRCH, "process " + std::to_string(r.pid) + " is not managed by hpc-vmm here"), true);
+    return answer(refusal(ESRCH, "process " + std::to_string(r.pid) + " is not managed by hpc-vmm here"),
+                  true);
   if (r.cpus.empty()) return answer({{"ok", true}, {"cpus", text_of(s->affinity)}}, true);
   if (caller != 0 && caller != s->uid)
     return answer(refusal(EPERM, "process " + std::to_string(s->pid) + " belongs to another user"), true);
@@ -38,8 +39,8 @@ void Hpcd::handle_affinity(const Request& r, uid_t caller, const Answer& answer)
     return answer(refusal(EINVAL, "`cpus` is no list of CPUs such as 0-3,5"), true);
   const wire::view::CpuSet online = view_.online();
   if (!wanted.empty() && wanted.with(online).empty())
-    return answer(refusal(EINVAL, "no CPU of " + r.cpus + " is online; /sys/devices/system/cpu/online has them"),
-                  true);
+    return answer(
+        refusal(EINVAL, "no CPU of " + r.cpus + " is online; /sys/devices/system/cpu/online has them"), true);
   if (wanted.with(online) == online) wanted = {};
   const wire::view::CpuSet before = std::exchange(s->affinity, wanted);
   if (!r.own) {

@@ -128,8 +128,8 @@ enum ViewText : std::uint8_t { kCpuinfo, kStat, kMeminfo, kLoadavg, kViewTexts }
 /// Followed by the texts, then by `guests` GuestTime.
 struct View {
   Header header{Type::View, kVersion, sizeof(View)};
-  std::uint64_t held_ms = 0;     ///< for how long it has had these CPU numbers
-  std::uint32_t first_cpu = 0;   ///< ~0: it has not chosen yet
+  std::uint64_t held_ms = 0;    ///< for how long it has had these CPU numbers
+  std::uint32_t first_cpu = 0;  ///< ~0: it has not chosen yet
   std::uint32_t cpus = 0;
   std::uint32_t your_first = 0;  ///< the numbers that it remembers as the receiver's; ~0: none
   std::uint32_t your_cpus = 0;
@@ -160,8 +160,8 @@ struct RpcMessage {
 struct Bad {
   const char* why;
 };
-using Message =
-    std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause, Bye, ViewMessage>;
+using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause,
+                             Bye, ViewMessage>;
 
 /// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
 Message parse(std::span<const std::byte> bytes);

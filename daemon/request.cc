@@ -97,9 +97,8 @@ std::variant<Request, Refusal> parse_request(std::string_view text) {
   Request r;
   for (const auto& [key, value] : j.items())
     if (const std::string wrong = take(key, value, r); !wrong.empty()) return Refusal{wrong};
-  const bool of_process =
-      r.op == Request::Op::Find || r.op == Request::Op::Migrate || r.op == Request::Op::Evict ||
-                          r.op == Request::Op::Affinity;
+  const bool of_process = r.op == Request::Op::Find || r.op == Request::Op::Migrate ||
+                          r.op == Request::Op::Evict || r.op == Request::Op::Affinity;
   if (of_process && r.pid == 0) return Refusal{"`pid` is missing"};
   if (r.op == Request::Op::Migrate && !j.contains("to")) return Refusal{"`to` is missing"};
   return r;

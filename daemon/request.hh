@@ -14,7 +14,19 @@
 namespace hpcvmm::daemon {
 
 struct Request {
-  enum class Op : std::uint8_t { Nodes, Ps, Find, Migrate, Evict, Drain, Resume, Shutdown, Faults, Metrics, Affinity };
+  enum class Op : std::uint8_t {
+    Nodes,
+    Ps,
+    Find,
+    Migrate,
+    Evict,
+    Drain,
+    Resume,
+    Shutdown,
+    Faults,
+    Metrics,
+    Affinity
+  };
   Op op = Op::Nodes;
   std::int32_t pid = 0;  ///< at its home
   Node home = 0;         ///< of the process; 0: whichever node has it

@@ -333,8 +333,8 @@ sys::SysRet guard_opened(Task& t, sys::SysRet opened) {
     return isolates && may_be_deputy(name.dir) ? refuse(fd, EACCES) : opened;
   }
   // Everybody's, for ps and top: it names CPUs.
-  if (name.file == "stat" && view_fd() >= 0 && name.pid.find_first_not_of("0123456789") == std::string::npos &&
-      !name.pid.empty())
+  if (name.file == "stat" && view_fd() >= 0 &&
+      name.pid.find_first_not_of("0123456789") == std::string::npos && !name.pid.empty())
     return replace_by_view(t, fd, name);
   if (!proc_text::is_telling_file(name.file)) return opened;
   if (!exists((name.mount + "/self/task/" + name.pid).c_str())) return opened;

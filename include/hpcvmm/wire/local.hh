@@ -28,7 +28,8 @@ enum class Type : std::uint16_t {
   Open = 4,   // a channel to a remote on another node, please
   Close = 5,  // this channel is done
   MoveDone = 6,  // the answer to Move
-  Affinity = 7,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
+  Affinity =
+      7,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
   // From hpcd.
   Welcome = 64,  // the answer to Register
   Attach = 65,   // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
