@@ -20,7 +20,8 @@ std::string shell_of_user(unsigned uid) {
   for (std::string line; std::getline(passwd, line);) {
     const std::size_t name = line.find(':');
     const std::size_t password = name == std::string::npos ? name : line.find(':', name + 1);
-    if (password == std::string::npos || line.compare(password + 1, wanted.size() + 1, wanted + ":") != 0) continue;
+    if (password == std::string::npos || line.compare(password + 1, wanted.size() + 1, wanted + ":") != 0)
+      continue;
     return line.substr(line.rfind(':') + 1);
   }
   return {};
@@ -28,7 +29,8 @@ std::string shell_of_user(unsigned uid) {
 
 }  // namespace
 
-ShellProgram shell_program(const std::vector<std::string>& env, const std::string& command, bool has_command) {
+ShellProgram shell_program(const std::vector<std::string>& env, const std::string& command,
+                           bool has_command) {
   ShellProgram s;
   for (const std::string& e : env)
     if (e.starts_with("SHELL=/")) s.path = e.substr(6);

@@ -73,7 +73,8 @@ std::vector<view::Cache> host_caches() {
 std::vector<std::pair<std::string, std::string>> host_vulnerabilities() {
   std::vector<std::pair<std::string, std::string>> out;
   std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/devices/system/cpu/vulnerabilities", none))
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/sys/devices/system/cpu/vulnerabilities", none))
     out.emplace_back(entry.path().filename(), read_small(entry.path()));
   return out;
 }
@@ -132,8 +133,8 @@ void ClusterView::on_message(Node from, const peer::ViewMessage& m, std::uint64_
   };
   const auto before = shape();
   ranges_.on_memory(m.head.your_first, m.head.your_cpus);
-  if (m.head.cpus <= wire_view::kMostCpus && (m.head.first_cpu == CpuRanges::kNone ||
-                                              m.head.first_cpu + m.head.cpus <= wire_view::kMostCpus))
+  if (m.head.cpus <= wire_view::kMostCpus &&
+      (m.head.first_cpu == CpuRanges::kNone || m.head.first_cpu + m.head.cpus <= wire_view::kMostCpus))
     ranges_.on_claim(from, m.head.first_cpu, m.head.cpus, m.head.held_ms, now_ms);
   Facts& f = facts_[from];
   for (std::size_t i = 0; i < peer::kViewTexts; ++i) f.texts[i] = m.texts[i];
@@ -210,8 +211,8 @@ void ClusterView::tick(std::uint64_t now_ms) {
   files_.put("proc/meminfo", view::meminfo(nodes, own));
   files_.put("proc/loadavg", view::loadavg(nodes, own));
   files_.put("proc/where", std::to_string(config_.node) + "\n");  // exists; deputies know where they are
-  write_tree(nodes);
   publish(nodes);
+  write_tree(nodes);
 }
 
 std::vector<view::NodeFiles> ClusterView::gather(std::size_t& own) const {
@@ -304,7 +305,8 @@ void ClusterView::fill_processes(wire_view::Page& page) const {
   for (const auto& [id, s] : sources_.sessions.all()) {
     if (!s->registered || s->role != wire::local::Role::Deputy) continue;
     const bool away = s->state.where != 0 && s->state.where != config_.node;
-    if ((!away && s->state.remote_cpu_us == 0) || page.cluster.process_count == wire_view::kMostProcesses) continue;
+    if ((!away && s->state.remote_cpu_us == 0) || page.cluster.process_count == wire_view::kMostProcesses)
+      continue;
     wire_view::Process p{s->pid, away ? s->state.where : config_.node, s->state.remote_cpu_us};
     const auto there = away_us_.find(s->pid);
     if (away && there != away_us_.end() && there->second.first == s->state.where)

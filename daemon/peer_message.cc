@@ -134,7 +134,8 @@ Message view(std::span<const std::byte> bytes) {
     at += m.head.text_bytes[i];
   }
   m.guests.resize(m.head.guests);
-  if (m.head.guests != 0) std::memcpy(static_cast<void*>(m.guests.data()), at, m.head.guests * sizeof(GuestTime));
+  if (m.head.guests != 0)
+    std::memcpy(static_cast<void*>(m.guests.data()), at, m.head.guests * sizeof(GuestTime));
   return m;
 }
 

@@ -32,7 +32,8 @@ void ViewFiles::put(const std::string& path, std::string_view text) {
   e.fresh = true;
   if (!fresh && e.text == text) return;
   if (fresh) make_folders_of(path);
-  const UniqueFd fd(::open((folder_ + "/" + path).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+  const UniqueFd fd(
+      ::open((folder_ + "/" + path).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (!fd) return;
   if (fresh) ::fchmod(fd.get(), 0644);
   if (::pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) return;

@@ -117,7 +117,8 @@ int pairs_up(const UpRequest& r, std::string& why) {
     if (!answer.answered) continue;
     for (const nlohmann::json& other : answer.json.value("nodes", nlohmann::json::array()))
       // With CPU numbers: whoever starts a program next shall see the whole cluster.
-      if (other.value("id", 0U) != n && other.value("state", "") == "up" && other.contains("first_cpu")) ++pairs;
+      if (other.value("id", 0U) != n && other.value("state", "") == "up" && other.contains("first_cpu"))
+        ++pairs;
   }
   return pairs;
 }

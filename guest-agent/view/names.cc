@@ -9,11 +9,11 @@ namespace {
 
 constexpr std::string_view kProcFiles[] = {"cpuinfo", "stat", "meminfo", "loadavg"};
 /// openMosix' files of a process.
-constexpr std::string_view kProcessFiles[] = {"cantmove", "goto",     "lock",   "nmigs",    "where",
+constexpr std::string_view kProcessFiles[] = {"cantmove", "goto",      "lock",     "nmigs",    "where",
                                               "migrate",  "migfilter", "mignodes", "migpolicy"};
 /// Of /sys/devices/system/cpu; what is not here (cpufreq, microcode...) speaks of the host.
-constexpr std::string_view kCpuFiles[] = {"online", "offline", "possible", "present", "isolated", "kernel_max",
-                                          "smt"};
+constexpr std::string_view kCpuFiles[] = {"online",   "offline",    "possible", "present",
+                                          "isolated", "kernel_max", "smt"};
 
 template <std::size_t N> bool is_one_of(std::string_view text, const std::string_view (&list)[N]) {
   return std::find(std::begin(list), std::end(list), text) != std::end(list);
@@ -59,8 +59,7 @@ Name system_name(const std::vector<std::string_view>& parts) {
   if (parts[3] == "cpu" && parts.size() > 4) {
     std::int64_t number = 0;
     const std::string_view what = parts[4];
-    const bool is_cpu =
-        what.starts_with("cpu") && (what == "cpu0" || parse_number(what.substr(3), number));
+    const bool is_cpu = what.starts_with("cpu") && (what == "cpu0" || parse_number(what.substr(3), number));
     if (!is_cpu && !is_one_of(what, kCpuFiles)) return {};
   }
   return {Means::File, join(parts, 0).substr(1), 0};

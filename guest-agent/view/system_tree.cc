@@ -126,9 +126,10 @@ std::string distance_line(std::span<const unsigned> distances) {
 std::string node_meminfo(std::uint32_t node, std::string_view meminfo) {
   // "Node 0 MemTotal:       24684092 kB".  Source: node_read_meminfo() in drivers/base/node.c.
   static constexpr const char* kKeys[] = {
-      "MemTotal", "MemFree",  "MemUsed",   "Active",       "Inactive",   "Active(anon)", "Inactive(anon)",
-      "Active(file)", "Inactive(file)", "Unevictable", "Mlocked", "Dirty", "Writeback", "FilePages", "Mapped",
-      "AnonPages", "Shmem", "KernelStack", "PageTables", "KReclaimable", "Slab", "SReclaimable", "SUnreclaim"};
+      "MemTotal",       "MemFree",      "MemUsed",        "Active",       "Inactive",  "Active(anon)",
+      "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable",  "Mlocked",   "Dirty",
+      "Writeback",      "FilePages",    "Mapped",         "AnonPages",    "Shmem",     "KernelStack",
+      "PageTables",     "KReclaimable", "Slab",           "SReclaimable", "SUnreclaim"};
   std::string out;
   for (const std::string_view key : kKeys) {
     std::uint64_t kib = 0;
@@ -139,8 +140,8 @@ std::string node_meminfo(std::uint32_t node, std::string_view meminfo) {
       kib = meminfo_kib(meminfo, key == "FilePages" ? "Cached" : key);
     }
     std::array<char, 96> line{};
-    std::snprintf(line.data(), line.size(), "Node %u %-15s %8llu kB\n", node, (std::string(key) + ":").c_str(),
-                  static_cast<unsigned long long>(kib));
+    std::snprintf(line.data(), line.size(), "Node %u %-15s %8llu kB\n", node,
+                  (std::string(key) + ":").c_str(), static_cast<unsigned long long>(kib));
     out += line.data();
   }
   return out;

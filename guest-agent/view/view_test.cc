@@ -54,7 +54,8 @@ TEST(CpuText, ListsAreTheKernels) {
   CpuSet back;
   EXPECT_TRUE(parse_cpu_list("0-3,5,64-65\n", back));
   EXPECT_EQ(back, set);
-  for (const char* bad : {"x", "3-1", "1,", "4096", "1 2", "-1"}) EXPECT_FALSE(parse_cpu_list(bad, back)) << bad;
+  for (const char* bad : {"x", "3-1", "1,", "4096", "1 2", "-1"})
+    EXPECT_FALSE(parse_cpu_list(bad, back)) << bad;
 }
 
 TEST(CpuText, MasksAreTheKernels) {
@@ -187,11 +188,12 @@ TEST(Names, MeanTheCluster) {
 }
 
 TEST(Names, MeanTheHost) {
-  for (const char* name :
-       {"/proc", "/proc/17/stat", "/proc/self/cwd/../cpuinfo", "/proc/cpuinfo/x", "/sys/devices/system/cpu/cpufreq",
-        "/sys/devices/system/cpu/../../virtual", "/sys/devices/system/memory", "/etc/passwd", "/proc/x/hpc"})
+  for (const char* name : {"/proc", "/proc/17/stat", "/proc/self/cwd/../cpuinfo", "/proc/cpuinfo/x",
+                           "/sys/devices/system/cpu/cpufreq", "/sys/devices/system/cpu/../../virtual",
+                           "/sys/devices/system/memory", "/etc/passwd", "/proc/x/hpc"})
     EXPECT_EQ(parse_name(name).means, Means::Host) << name;
-  for (const char* name : {"/etc/proc", "src/main.c", "", "/usr/sys"}) EXPECT_FALSE(may_mean_cluster(name)) << name;
+  for (const char* name : {"/etc/proc", "src/main.c", "", "/usr/sys"})
+    EXPECT_FALSE(may_mean_cluster(name)) << name;
 }
 
 }  // namespace

@@ -123,7 +123,7 @@ def check_tools(lab):
     seen = dict((k.strip(), v.strip()) for k, v in (line.split(":", 1) for line in text.splitlines() if ":" in line))
     equal("lscpu CPU(s)", seen["CPU(s)"], str(cpus))
     equal("lscpu NUMA node(s)", seen["NUMA node(s)"], str(NODES))
-    equal("lscpu NUMA node2", seen["NUMA node2 CPU(s)"], f"{HOST_CPUS}-{2 * HOST_CPUS - 1}")
+    equal("lscpu NUMA node2", seen["NUMA node2 CPU(s)"], ",".join(map(str, range(HOST_CPUS, 2 * HOST_CPUS))))
     missing = {k for k in keys - set(seen) if not k.startswith("NUMA node") and not k.startswith("BogoMIPS")}
     if missing:
         raise Failure(f"lscpu does not say {missing}")
@@ -144,7 +144,8 @@ def check_affinity(lab):
         seen = lab.probe(bits, "go", target)
         equal(f"{bits}: place", seen, {"affinity": [str(target)], "cpu": [str(target)], "node": ["3"], "where": ["3"]})
     equal("taskset nproc", lab.shell(f"taskset -c {HOST_CPUS} nproc").strip(), "1")
-    equal("taskset where", lab.shell(f"taskset -c {HOST_CPUS} cat /proc/self/hpc/where").strip(), "2")
+    seen = lab.shell(f"taskset -c {HOST_CPUS} {lab.probes[64]} numbers").split()
+    equal("taskset where", seen[seen.index("where") + 1], "2")
     equal("children", lab.shell(f"taskset -c {HOST_CPUS} sh -c 'taskset -p $$ >/dev/null; (nproc)'").strip(), "1")
     threads = lab.shell(f"{lab.probes[64]} threads").splitlines()
     every = "affinity " + " ".join(map(str, range(NODES * HOST_CPUS)))
@@ -169,7 +170,7 @@ def check_other_process(lab):
         time.sleep(1.5)
         away = int(lab.shell(f"cut -d' ' -f14 /proc/{process.pid}/stat"))
         psr = int(lab.shell(f"ps -o psr= -p {process.pid}"))
-        if away < 30 or not HOST_CPUS <= psr < 2 * HOST_CPUS:
+        if away < 5 or not HOST_CPUS <= psr < 2 * HOST_CPUS:
             raise Failure(f"/proc/PID/stat of a process away: {away} ticks, CPU {psr}")
         lab.shell(f"taskset -pc 0-{NODES * HOST_CPUS - 1} {process.pid}")
         lab.verb("migrate", process.pid, 3, check=True)
@@ -207,7 +208,7 @@ def check_membership(lab):
         shell.stdin.flush()
         return [shell.stdout.readline().strip(), shell.stdout.readline().strip()]
 
-    cpus = NODES * HOST_CPUS
+    cpus, again = NODES * HOST_CPUS, None
     try:
         equal("before", ask(), [str(cpus), f"0-{cpus - 1}"])
         folder = lab.run_dir / "2"
@@ -221,13 +222,15 @@ def check_membership(lab):
                                  start_new_session=True)
         until("node 2 is back", lambda: lab.online() == f"0-{cpus - 1}", 40)
         equal("with node 2", ask(), [str(cpus), f"0-{cpus - 1}"])
-        equal("its numbers", (lab.run_dir / "3/view/sys/devices/system/node/node2/cpulist").read_text().strip(),
-              f"{HOST_CPUS}-{2 * HOST_CPUS - 1}")
-        again.terminate()
-        again.wait(30)
+        seen = lab.run_dir / "3/view/sys/devices/system/node/node2/cpulist"
+        until("node 3 sees it again", seen.exists)
+        equal("its numbers", seen.read_text().strip(), f"{HOST_CPUS}-{2 * HOST_CPUS - 1}")
     finally:
         shell.stdin.close()
         shell.wait(20)
+        if again is not None:
+            again.terminate()
+            again.wait(30)
 
 
 CHECKS = [check_numbers, check_files, check_tools, check_affinity, check_other_process, check_options, check_membership]
@@ -254,7 +257,7 @@ def main():
             try:
                 check(lab)
                 print(f"{name}: ok ({time.monotonic() - begin:.1f} s)", flush=True)
-            except Failure as f:
+            except (Failure, OSError, KeyError, subprocess.SubprocessError) as f:
                 wrong.append(name)
                 print(f"{name}: {f}", flush=True)
     except Failure as f:

@@ -39,9 +39,10 @@ bool pointers_allowed(const CallContext& c) {
   return sys::check_flat(c.row, c.abi, c.args, host_gate()) == 0;
 }
 
-/// open(2) of a name that means the cluster.  
+/// open(2) of a name that means the cluster.
 SysRet open_view(const ViewName& name, std::uint64_t flags) {
-  if ((flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY && !name.path.starts_with("../")) return SysRet::fail(EACCES);
+  if ((flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY && !name.path.starts_with("../"))
+    return SysRet::fail(EACCES);
   if (name.is_text) {
     if ((flags & O_DIRECTORY) != 0) return SysRet::fail(ENOTDIR);
     return open_text(name.text, (flags & O_CLOEXEC) != 0);
@@ -133,7 +134,8 @@ SysRet examine_view(const CallContext& c, const ViewName& name, unsigned path_at
     case Call::access:
     case Call::faccessat: return gate64(SYS_faccessat, {at, path, c.arg(path_at + 1), 0, 0, 0});
     case Call::faccessat2:
-    case Call::statx: return gate64(static_cast<std::uint64_t>(c.row.nr64), {at, path, c.arg(2), c.arg(3), c.arg(4), 0});
+    case Call::statx:
+      return gate64(static_cast<std::uint64_t>(c.row.nr64), {at, path, c.arg(2), c.arg(3), c.arg(4), 0});
     default: break;
   }
   const std::uint64_t buffer = c.arg(path_at + 1);
@@ -141,7 +143,8 @@ SysRet examine_view(const CallContext& c, const ViewName& name, unsigned path_at
   const std::uint64_t no_follow = at_link ? O_NOFOLLOW : 0;
   const std::int64_t fd = raw_call(SYS_openat, at, path, O_PATH | O_CLOEXEC | no_follow);
   if (fd < 0) return SysRet::raw(fd);
-  const bool is_wide = c.row.call == Call::stat64 || c.row.call == Call::lstat64 || c.row.call == Call::fstatat64;
+  const bool is_wide =
+      c.row.call == Call::stat64 || c.row.call == Call::lstat64 || c.row.call == Call::fstatat64;
   const bool is_oldest = c.row.call == Call::oldstat || c.row.call == Call::oldlstat;
   const std::uint64_t nr = is_wide ? kFstat64Ia32 : is_oldest ? kOldFstat : kFstat32;
   const SysRet rc = gate32(nr, {static_cast<std::uint64_t>(fd), buffer, 0, 0, 0, 0});

@@ -52,7 +52,8 @@ std::string ask_hpcd(const std::string& question) {
       if (n == -EINTR) continue;
       if (n <= 0) break;
       line.append(piece.data(), static_cast<std::size_t>(n));
-      if (const std::size_t at = line.rfind("\"ok\":"); at != std::string::npos && line.ends_with('\n')) break;
+      if (const std::size_t at = line.rfind("\"ok\":"); at != std::string::npos && line.ends_with('\n'))
+        break;
     }
   }
   raw_call(SYS_close, socket);
@@ -98,7 +99,8 @@ CpuSet process_affinity_locked(const Process& p, const CpuSet& online) {
   CpuSet all = online;
   for (const Task* const t : p.tasks)
     if (t->affinity != nullptr) all = all.with(*t->affinity);
-  if (all.empty() && !p.tasks.empty() && p.tasks.front()->affinity != nullptr) all = *p.tasks.front()->affinity;
+  if (all.empty() && !p.tasks.empty() && p.tasks.front()->affinity != nullptr)
+    all = *p.tasks.front()->affinity;
   return all == online ? CpuSet{} : all;
 }
 
@@ -147,7 +149,8 @@ int bind_own(Task& t, std::int64_t tid, const CpuSet& wanted, const CpuSet& onli
   const int error = error_of(answer);
   if (error == 0) return 0;
   const mem::LockGuard guard(t.process->lock);
-  if (Task* const thread = find_thread_locked(t, tid); thread != nullptr) thread->affinity = std::move(before);
+  if (Task* const thread = find_thread_locked(t, tid); thread != nullptr)
+    thread->affinity = std::move(before);
   t.process->told_affinity = process_affinity_locked(*t.process, online);
   return error == ESRCH ? EINVAL : error;
 }

@@ -35,7 +35,7 @@ struct Mapping {
   mem::Lock lock;
   const Shared* page = nullptr;
   bool tried = false;
-} g_mapping;                  // NOLINT: guarded by its lock; children of fork have it, too
+} g_mapping;                   // NOLINT: guarded by its lock; children of fork have it, too
 Process* g_process = nullptr;  // NOLINT: set at start
 
 const Shared* map_page() {
@@ -141,7 +141,8 @@ int view_fd() { return g_view_fd; }
 bool read_cluster(Cluster& c) {
   const Shared* const shared = shared_page();
   if (shared == nullptr) return false;
-  if (!wire::view::look_at(*shared, [&c](const wire::view::Page& p) { std::memcpy(&c, &p.cluster, sizeof c); }))
+  if (!wire::view::look_at(*shared,
+                           [&c](const wire::view::Page& p) { std::memcpy(&c, &p.cluster, sizeof c); }))
     return false;
   return c.magic == wire::view::kMagic && c.version == wire::view::kVersion &&
          c.node_count <= wire::view::kMostNodes && now_ms() - c.renewed_ms < wire::view::kStaleMs;
@@ -178,7 +179,8 @@ bool find_process(std::int32_t pid, wire::view::Process& found) {
 unsigned cpu_in_view(const Node& node, unsigned host_cpu, const CpuSet* affinity) {
   const unsigned cpus = std::max(node.cpus, 1U);
   unsigned allowed = 0;
-  for (unsigned i = 0; affinity != nullptr && i < cpus; ++i) allowed += affinity->has(node.first_cpu + i) ? 1U : 0U;
+  for (unsigned i = 0; affinity != nullptr && i < cpus; ++i)
+    allowed += affinity->has(node.first_cpu + i) ? 1U : 0U;
   if (allowed == 0) return node.first_cpu + host_cpu % cpus;
   unsigned skip = host_cpu % allowed;
   for (unsigned i = 0; i < cpus; ++i)

@@ -52,8 +52,8 @@ struct ViewName {
 };
 /// False: it is the host's.
 bool find_view_name(Task& t, int dir_fd, std::uint64_t guest_path, ViewName& name);
-/// A path that the kernel has told (getcwd, a link in /proc/self/fd): without run_dir/view in front.  True: it
-/// was changed.
+/// A path that the kernel has told (getcwd, a link in /proc/self/fd): without run_dir/view in front.  True:
+/// it was changed.
 bool strip_view_prefix(std::string& path);
 /// /proc/PID/stat's text with the view's CPU number, and with the time away.
 std::string stat_in_view(const Task& t, std::string_view host, std::int64_t pid);

@@ -255,7 +255,8 @@ std::string filter_stat(std::string_view host, std::uint64_t more_ticks,
     if ((field != kUserTime && field != kProcessor) || !parse_number(word, value))
       out += word;
     else
-      out += std::to_string(field == kUserTime ? value + more_ticks : cpu_in_view(static_cast<unsigned>(value)));
+      out +=
+          std::to_string(field == kUserTime ? value + more_ticks : cpu_in_view(static_cast<unsigned>(value)));
   }
   return out += rest;
 }

@@ -160,6 +160,32 @@ TEST(ProcText, StatusIsTheGuests) {
             "SigCgt:\t8000000000000800\nSeccomp:\t2\nSeccomp_filters:\t3\nMems_allowed:\t1\n");
 }
 
+TEST(ProcText, StatusNamesTheClustersCpus) {
+  Status s;
+  s.cpus = "3f";
+  s.cpu_list = "0-5";
+  s.nodes = "0e";
+  s.node_list = "1-3";
+  EXPECT_EQ(filter_status(
+                "Cpus_allowed:\t3\nCpus_allowed_list:\t0-1\nMems_allowed:\t1\nMems_allowed_list:\t0\n", s),
+            "Cpus_allowed:\t3f\nCpus_allowed_list:\t0-5\nMems_allowed:\t0e\nMems_allowed_list:\t1-3\n");
+}
+
+TEST(ProcText, StatHasTheTimeAwayAndTheClustersCpu) {
+  std::ifstream file("/proc/self/stat");
+  std::string host;
+  std::getline(file, host);
+  host += '\n';
+  EXPECT_EQ(filter_stat(host, 0, [](unsigned cpu) { return cpu; }), host);
+  std::string text = "7 (a) b) R";
+  std::string expected = text;
+  for (int field = 4; field <= 41; ++field) {
+    text += " " + std::to_string(field);
+    expected += " " + std::to_string(field == 14 ? 114 : field == 39 ? 1039 : field);
+  }
+  EXPECT_EQ(filter_stat(text, 100, [](unsigned cpu) { return cpu + 1000; }), expected);
+}
+
 // With nothing to hide, this process's own file comes back byte for byte but for the host's vDSO.
 TEST(ProcText, RoundTripOfTheKernelsFormat) {
   std::ifstream file("/proc/self/maps");

@@ -276,8 +276,12 @@ sys::SysRet replace_by_view(Task& t, int fd, const OpenedName& name) {
 
 sys::SysRet open_text(const std::string& text, bool cloexec) {
   const std::int64_t fd = text_file(text);
-  if (fd >= 0 && !cloexec) raw_call(SYS_fcntl, static_cast<std::uint64_t>(fd), F_SETFD, 0);
-  return sys::SysRet::raw(fd);
+  if (fd < 0) return sys::SysRet::raw(fd);
+  // The lowest number that is free, as open(2) gives it: text_file() needed two.
+  const auto made = static_cast<std::uint64_t>(fd);
+  const std::int64_t lowest = raw_call(SYS_fcntl, made, cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+  raw_call(SYS_close, made);
+  return sys::SysRet::raw(lowest);
 }
 
 bool parse_fd(const char* name, int& fd) {
@@ -329,8 +333,8 @@ sys::SysRet guard_opened(Task& t, sys::SysRet opened) {
     return isolates && may_be_deputy(name.dir) ? refuse(fd, EACCES) : opened;
   }
   // Everybody's, for ps and top: it names CPUs.
-  if (name.file == "stat" && view_fd() >= 0 && name.pid.find_first_not_of("0123456789") == std::string::npos &&
-      !name.pid.empty())
+  if (name.file == "stat" && view_fd() >= 0 &&
+      name.pid.find_first_not_of("0123456789") == std::string::npos && !name.pid.empty())
     return replace_by_view(t, fd, name);
   if (!proc_text::is_telling_file(name.file)) return opened;
   if (!exists((name.mount + "/self/task/" + name.pid).c_str())) return opened;

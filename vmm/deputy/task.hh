@@ -74,7 +74,7 @@ struct Process {
   std::shared_ptr<struct SeccompState> seccomp;  // nullptr: no filter
   mem::Lock lock;                                // protects what follows
   std::vector<struct Task*> tasks;
-  Counters ended;  // of threads that have exited
+  Counters ended;                    // of threads that have exited
   wire::view::CpuSet told_affinity;  // what hpcd knows of its threads' affinities; empty: all CPUs
 };
 

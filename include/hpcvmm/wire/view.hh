@@ -63,7 +63,7 @@ struct Process {
 struct Cluster {
   std::uint32_t magic, version;
   std::uint32_t own_node;
-  std::uint32_t cpu_ids;  ///< highest CPU number that a node owns, plus one
+  std::uint32_t cpu_ids;     ///< highest CPU number that a node owns, plus one
   std::uint64_t renewed_ms;  ///< CLOCK_MONOTONIC
   // sysinfo(2): sums over the nodes that are up, bytes
   std::uint64_t memory_total, memory_free, memory_shared, memory_buffers, swap_total, swap_free;
