@@ -262,8 +262,6 @@ std::string Tree::node_text(const std::string& name, const json& node) {
 }
 
 std::string Tree::process_text(const std::string& name, const json& p) {
-  const json mask = p.value("mask", json::object());
-  const std::string mode = mask.value("mode", "none");
   if (name == "where" || name == "home") return line(static_cast<long>(p.value(name, 0U)));
   if (name == "goto" || name == "migrate" || name == "runon")
     return line(static_cast<long>(p.value("run_on", 0U)));
@@ -271,9 +269,9 @@ std::string Tree::process_text(const std::string& name, const json& p) {
   if (name == "lock") return line(p.value("locked", false) ? 1 : 0);
   if (name == "homeonly") return line(p.value("home_only", false) ? 1 : 0);
   if (name == "nmigs") return line(static_cast<long>(p.value("migrations", 0U)));
-  if (name == "migfilter") return line(mode == "none" ? 0 : 1);
-  if (name == "mignodes") return line(node_bits(mask.value("nodes", json::array())));
-  if (name == "migpolicy") return line(mode == "none" ? remembered_policy(p) : mode == "allow" ? 1 : 0);
+  if (name == "migfilter") return line(mask_of(p).filter ? 1 : 0);
+  if (name == "mignodes") return line(node_bits(mask_of(p).nodes));
+  if (name == "migpolicy") return line(mask_of(p).allow ? 1 : 0);
   if (name == "kind") return line(p.value("kind", "measured"));
   if (name == "decay") return line(p.value("decay", "default"));
   const json answer = ask_({{"op", "why"}, {"pid", p.value("pid", 0)}, {"home", p.value("home", 0U)}}, true);

@@ -68,13 +68,18 @@ class Tree {
   int write_mask(const std::string& name, const std::string& value, const json& process,
                  const Caller& caller);
   int request(json r, const Caller& caller, bool wait = true);
-  /// migpolicy of a process whose filter is off: hpcd does not keep it.
-  int remembered_policy(const json& process);
+  /// The mask of a process, as openMosix's three files: policy and nodes stay while the filter is off, which
+  /// hpcd does not keep.
+  struct Mask {
+    bool filter = false, allow = false;
+    std::vector<unsigned> nodes;
+  };
+  Mask mask_of(const json& process);
 
   Ask ask_;
   Setting setting_;
   std::mutex lock_;
-  std::map<std::pair<unsigned, int>, int> policies_;
+  std::map<std::pair<unsigned, int>, Mask> masks_;  ///< of processes whose filter is off
 };
 
 /// A node's set as openMosix's bits (bit N-1 is node N), or "1,3-5".  False: neither.

@@ -180,9 +180,12 @@ TEST_F(TreeTest, Mask) {
   const std::size_t before = hpcd.asked.size();
   EXPECT_EQ(tree.write("/pid/50/migpolicy", "1", kRoot), 0);
   EXPECT_EQ(hpcd.asked.size(), before);
+  EXPECT_EQ(tree.write("/pid/50/mignodes", "5", kRoot), 0);
+  EXPECT_EQ(hpcd.asked.size(), before);
   EXPECT_EQ(text("/pid/50/migpolicy"), "1\n");
+  EXPECT_EQ(text("/pid/50/mignodes"), "5\n");
   EXPECT_EQ(tree.write("/pid/50/migfilter", "1", kRoot), 0);
-  EXPECT_EQ(last()["set"]["mask"]["mode"], "allow");
+  EXPECT_EQ(last()["set"]["mask"], json::parse(R"({"mode":"allow","nodes":[1,3]})"));
 }
 
 TEST_F(TreeTest, DecayIsTheCallersOwn) {

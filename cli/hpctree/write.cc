@@ -191,34 +191,37 @@ int Tree::write_process(const std::string& name, const std::string& value, const
   return request(r, caller, p.value("pid", 0) != caller.pid);
 }
 
-int Tree::remembered_policy(const json& process) {
+Tree::Mask Tree::mask_of(const json& process) {
+  const json given = process.value("mask", json::object());
+  const std::string mode = given.value("mode", "none");
+  if (mode != "none")
+    return {true, mode == "allow", given.value("nodes", json::array()).get<std::vector<unsigned>>()};
   const std::scoped_lock hold(lock_);
-  const auto found = policies_.find({process.value("home", 0U), process.value("pid", 0)});
-  return found == policies_.end() ? 0 : found->second;
+  const auto found = masks_.find({process.value("home", 0U), process.value("pid", 0)});
+  return found == masks_.end() ? Mask{} : found->second;
 }
 
 int Tree::write_mask(const std::string& name, const std::string& value, const json& p, const Caller& caller) {
-  const json mask = p.value("mask", json::object());
-  std::string mode = mask.value("mode", "none");
-  json nodes = mask.value("nodes", json::array());
+  Mask mask = mask_of(p);
+  const bool was_on = mask.filter;
   const long n = number(value, 1);
   if (name == "mignodes") {
-    std::vector<unsigned> list;
-    if (!read_node_bits(value, list)) return EINVAL;
-    nodes = list;
+    if (!read_node_bits(value, mask.nodes)) return EINVAL;
   } else if (n < 0) {
     return EINVAL;
   } else if (name == "migpolicy") {
-    {
-      const std::scoped_lock hold(lock_);
-      if (policies_.size() > 4096) policies_.clear();  // of processes long gone
-      policies_[{p.value("home", 0U), p.value("pid", 0)}] = static_cast<int>(n);
-    }
-    if (mode == "none") return 0;
-    mode = n == 1 ? "allow" : "deny";
+    mask.allow = n == 1;
   } else {
-    mode = n == 0 ? "none" : mode != "none" ? mode : remembered_policy(p) == 1 ? "allow" : "deny";
+    mask.filter = n == 1;
   }
+  if (!mask.filter) {
+    const std::scoped_lock hold(lock_);
+    if (masks_.size() > 4096) masks_.clear();  // of processes long gone
+    masks_[{p.value("home", 0U), p.value("pid", 0)}] = mask;
+    if (!was_on) return 0;
+  }
+  const char* const mode = !mask.filter ? "none" : mask.allow ? "allow" : "deny";
+  const json nodes = mask.filter ? json(mask.nodes) : json::array();
   return request(process_request(p, set_of("mask", {{"mode", mode}, {"nodes", nodes}})), caller);
 }
 

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <sstream>
 
 #include "cli/cluster/command.hh"
 #include "cli/mosix/yardstick.hh"
@@ -99,7 +100,11 @@ const json* find_node(const json& answer, unsigned id) {
 
 std::string number_text(const json& value) {
   if (value.is_boolean()) return value.get<bool>() ? "1" : "0";
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_number_float()) return value.dump();
+  std::ostringstream out;  // 1, not 1.0
+  out << value.get<double>();
+  return out.str();
 }
 
 MosctlText whois_text(const MosctlPlan& plan, const json& answer) {
