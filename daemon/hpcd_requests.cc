@@ -285,9 +285,8 @@ void Hpcd::forward(Node to, Request r, uid_t caller, const Answer& answer) {
 void Hpcd::handle_balance(const Request& r, uid_t caller, const Answer& answer) {
   switch (r.op) {
     case Request::Op::Process:
-      return at_home(r, caller, answer, [this, r, caller, answer](Session& s) {
-        balance_.handle_process(r, caller, s, answer);
-      });
+      return at_home(r, caller, answer,
+                     [this, r, caller, answer](Session& s) { handle_process(r, caller, s, answer); });
     case Request::Op::Why:
       // Of a guest here its home asks.
       if (r.local && r.home != 0 && r.home != config_.node) return balance_.handle_why(r, nullptr, answer);
