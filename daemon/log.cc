@@ -28,6 +28,8 @@ std::string json_text(std::string_view text) {
 
 void start(const std::string& level, bool json, std::uint32_t node) {
   as_json = json;
+  // Again once the number of the node is known.
+  spdlog::drop("hpcd");
   auto logger = spdlog::stderr_logger_st("hpcd");
   logger->set_level(spdlog::level::from_str(level));
   const std::string number = std::to_string(node);

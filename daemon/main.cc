@@ -56,7 +56,8 @@ int main(int argc, char** argv) {
   app.add_flag("--check", check, "read the configuration and the key, say what is wrong with them, and end");
   app.add_flag("--drivers", drivers, "print the network drivers this executable has, and end");
   app.footer(
-      "Exit status: 0 ended in order, 1 could not start, 2 wrong configuration, 3 its number belongs to another\n"
+      "Exit status: 0 ended in order, 1 could not start, 2 wrong configuration, 3 its number belongs to "
+      "another\n"
       "node.");
   CLI11_PARSE(app, argc, argv);
   if (drivers) {

@@ -1,19 +1,19 @@
 #include "daemon/system.hh"
 
 #include <linux/capability.h>
-#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cerrno>
 #include <cstring>
 
 #include "hpcvmm/base/unique_fd.hh"
