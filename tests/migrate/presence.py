@@ -4,6 +4,7 @@
 A process that runs on another node, as its home sees it: its command line and environment are there, SIGSTOP stops it
 there and SIGCONT lets it go on, and a signal ends it.  Needs root.
 """
+import json
 import os
 import pathlib
 import shutil
@@ -58,6 +59,31 @@ def check(cluster, tests, engine):
             process.wait()
 
 
+def cantmove_of(cluster, pid):
+    found = json.loads(cluster.verb("ps", "--json").stdout)["processes"]
+    return next((p["cantmove"] for p in found if p["pid"] == pid), None)
+
+
+def check_cantmove(cluster, tests, engine):
+    """Shared memory is named as long as it is mapped, before anybody has tried to move the process."""
+    process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--", tests / "shares.64"], env=cluster.env,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        process.stdout.readline()
+        until("ps says why", lambda: cantmove_of(cluster, process.pid) == "shared memory mapping (anonymous, 64 KiB)", 5)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        until("ps says nothing any more", lambda: cantmove_of(cluster, process.pid) == "", 5)
+        if (done := cluster.verb("migrate", str(process.pid), "2")).returncode != 0:
+            raise Failure(f"migrate: {done.stderr}")
+        process.communicate("\n", timeout=10)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 def main():
     bins, tests = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
     work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-presence-"))
@@ -67,6 +93,7 @@ def main():
     try:
         cluster.up()
         check(cluster, tests, sys.argv[3])
+        check_cantmove(cluster, tests, sys.argv[3])
     except Failure as f:
         wrong = f
     finally:
