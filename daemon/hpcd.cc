@@ -208,6 +208,7 @@ void Hpcd::gossip() {
   g.memory_total = config_.memory != 0 ? std::min(config_.memory, host_.memory_total) : host_.memory_total;
   const std::uint64_t reserved = remotes_.reserved();
   g.memory_free = std::min(host_.memory_available, g.memory_total - std::min(g.memory_total, reserved));
+  g.memory_free = std::min(g.memory_free, balance_.memory_free());
   for (const auto& [id, s] : sessions_.all())
     if (s->registered && s->role == wire::local::Role::Deputy) ++g.processes;
   g.guests = static_cast<std::uint32_t>(remotes_.all().size());

@@ -48,6 +48,17 @@ void add_drops(MetricsText& out, const net::Transport& transport) {
                {{"reason", std::string(net::drop_name(static_cast<net::Drop>(d)))}},
                static_cast<double>(stats.drops[d]));
 }
+void add_balance(MetricsText& out, const Balance::Counters& c) {
+  const auto one = [&out](const char* name, const char* help, std::uint64_t value) {
+    out.family(name, help, "counter");
+    out.sample(name, {}, static_cast<double>(value));
+  };
+  one("hpcd_balancer_moves_total", "Moves that the balancer has begun, guests' included.", c.moves);
+  one("hpcd_balancer_placements_total", "Processes that were started on another node.", c.placements);
+  one("hpcd_balancer_refused_total", "Moves that failed, and processes not taken.", c.refused);
+  one("hpcd_balancer_gossip_messages_total", "Messages about load that were sent.", c.gossip_messages);
+  one("hpcd_balancer_gossip_bytes_total", "Their bytes.", c.gossip_bytes);
+}
 }  // namespace
 
 std::string Hpcd::metrics() const {
@@ -66,6 +77,7 @@ std::string Hpcd::metrics() const {
       static_cast<double>(remotes_.refused()));
   one("hpcd_moves_total", "Moves done.", "counter", static_cast<double>(moves_.done()));
   one("hpcd_moves_failed_total", "Moves not done.", "counter", static_cast<double>(moves_.failed()));
+  add_balance(out, balance_.counters());
   one("hpcd_circuits", "Open channels.", "gauge", static_cast<double>(relay_.circuits().size()));
   const RelayCounters& r = relay_.counters();
   one("hpcd_records_out_total", "Records sent for processes here.", "counter",
@@ -80,6 +92,8 @@ std::string Hpcd::metrics() const {
   one("hpcd_stalls_total", "Times the transport had no room.", "counter", static_cast<double>(r.stalls));
   const net::DriverCounters d = const_cast<Hpcd*>(this)->link_.driver().counters();
   one("hpcd_driver_sent_packets_total", "Packets.", "counter", static_cast<double>(d.tx_packets));
+  one("hpcd_driver_sent_bytes_total", "Payload.", "counter", static_cast<double>(d.tx_bytes));
+  one("hpcd_driver_received_bytes_total", "Payload.", "counter", static_cast<double>(d.rx_bytes));
   one("hpcd_driver_received_packets_total", "Packets.", "counter", static_cast<double>(d.rx_packets));
   one("hpcd_driver_send_errors_total", "Packets that could not be sent.", "counter",
       static_cast<double>(d.tx_errors));

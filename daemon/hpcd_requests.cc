@@ -139,27 +139,37 @@ json Hpcd::nodes_json() const {
           {"driver", std::string(const_cast<Hpcd*>(this)->link_.driver().name())}};
 }
 
+json Hpcd::process_json(const Session& s) const {
+  json p = {{"pid", s.pid},
+            {"uid", s.uid},
+            {"home", config_.node},
+            {"where", s.state.where != 0 ? s.state.where : config_.node},
+            {"engine", s.engine == local::EngineKind::Kvm ? "kvm" : "direct"},
+            {"abi", s.ia32 ? "ia32" : "x86-64"},
+            {"migrations", s.state.migrations},
+            {"cantmove", get_text(s.state.cantmove)},
+            {"comm", s.comm},
+            {"command", s.exe.empty() ? s.comm : s.exe}};
+  balance_.add_to_process(p, s);
+  return p;
+}
+
 json Hpcd::processes_json() const {
   json out = json::array();
-  for (const auto& [id, s] : sessions_.all()) {
-    if (!s->registered || s->role != local::Role::Deputy) continue;
-    const ProcessFacts facts = process_facts(s->pid);
-    json p = {{"pid", s->pid},
-              {"uid", s->uid},
-              {"home", config_.node},
-              {"where", s->state.where != 0 ? s->state.where : config_.node},
-              {"engine", s->engine == local::EngineKind::Kvm ? "kvm" : "direct"},
-              {"abi", s->ia32 ? "ia32" : "x86-64"},
-              {"memory", facts.resident + s->state.remote_pages * 4096},
-              {"cpu_ms", (facts.cpu_us + s->state.remote_cpu_us) / 1000},
-              {"migrations", s->state.migrations},
-              {"cantmove", get_text(s->state.cantmove)},
-              {"comm", s->comm},
-              {"command", s->exe.empty() ? s->comm : s->exe}};
-    balance_.add_to_process(p, *s);
-    out.push_back(std::move(p));
-  }
+  for (const auto& [id, s] : sessions_.all())
+    if (s->registered && s->role == local::Role::Deputy) out.push_back(process_json(*s));
   return out;
+}
+
+/// What people set about a process.
+void Hpcd::handle_process(const Request& r, uid_t caller, const Session& s, const Answer& answer) {
+  if (caller != 0 && caller != s.uid)
+    return answer(refusal(EPERM, "process " + std::to_string(s.pid) +
+                                     " belongs to another user: only that user and root may do that"),
+                  true);
+  if (const std::string wrong = balance_.set_process(r, s); !wrong.empty())
+    return answer(refusal(EINVAL, wrong), true);
+  answer({{"ok", true}, {"process", process_json(s)}}, true);
 }
 
 void Hpcd::handle_ps(const Request& r, const Answer& answer) {
@@ -268,9 +278,8 @@ void Hpcd::forward(Node to, Request r, uid_t caller, const Answer& answer) {
 void Hpcd::handle_balance(const Request& r, uid_t caller, const Answer& answer) {
   switch (r.op) {
     case Request::Op::Process:
-      return at_home(r, caller, answer, [this, r, caller, answer](Session& s) {
-        balance_.handle_process(r, caller, s, answer);
-      });
+      return at_home(r, caller, answer,
+                     [this, r, caller, answer](Session& s) { handle_process(r, caller, s, answer); });
     case Request::Op::Why:
       // Of a guest here its home asks.
       if (r.local && r.home != 0 && r.home != config_.node) return balance_.handle_why(r, nullptr, answer);

@@ -12,6 +12,7 @@
 #include "balancer/sim/scale.hh"
 #include "balancer/sim/svg.hh"
 #include "balancer/sim/tpds2000.hh"
+#include "cli/sim/replay.hh"
 
 namespace hpcvmm::cli {
 
@@ -243,21 +244,37 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
   return verb;
 }
 
-const CLI::App* add_sim(CLI::App& app, TpdsArguments& tpds_arguments, ScaleArguments& scale_arguments) {
+struct ReplayArguments {
+  std::string recorded;
+  bool json = false;
+};
+
+struct SimArguments {
+  TpdsArguments tpds;
+  ScaleArguments scale;
+  ReplayArguments replay;
+  const CLI::App *tpds_verb = nullptr, *replay_verb = nullptr;
+};
+
+void add_sim(CLI::App& app, SimArguments& a) {
   CLI::App* const verb = app.add_subcommand("sim", "simulate the balancer");
   verb->require_subcommand(1);
-  const CLI::App* const tpds_verb = add_tpds(*verb, tpds_arguments);
-  add_scale(*verb, scale_arguments);
-  return tpds_verb;
+  a.tpds_verb = add_tpds(*verb, a.tpds);
+  add_scale(*verb, a.scale);
+  CLI::App* const replay_verb =
+      verb->add_subcommand("replay", "decide again what a live node has recorded (ctl record=FILE)");
+  replay_verb->add_option("file", a.replay.recorded, "the recorded decisions")->required();
+  replay_verb->add_flag("--json", a.replay.json, "as JSON");
+  replay_verb->footer("Exit status: 0 only if every round is decided as it was then.");
+  a.replay_verb = replay_verb;
 }
 
 }  // namespace
 
 void describe_sim(const std::function<void(const CLI::App&)>& with) {
   CLI::App app;
-  TpdsArguments tpds_arguments;
-  ScaleArguments scale_arguments;
-  add_sim(app, tpds_arguments, scale_arguments);
+  SimArguments a;
+  add_sim(app, a);
   with(app);
 }
 
@@ -265,16 +282,16 @@ int sim_main(int argc, char** argv) {
   if (argc < 2 || std::strcmp(argv[1], "sim") != 0) return -1;
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
-  TpdsArguments tpds_arguments;
-  ScaleArguments scale_arguments;
-  const CLI::App* const tpds_verb = add_sim(app, tpds_arguments, scale_arguments);
+  SimArguments a;
+  add_sim(app, a);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     const int rc = app.exit(e);
     return rc == 0 ? 0 : 125;
   }
-  return tpds_verb->parsed() ? tpds(tpds_arguments) : scale(scale_arguments);
+  if (a.replay_verb->parsed()) return replay(a.replay.recorded, a.replay.json);
+  return a.tpds_verb->parsed() ? tpds(a.tpds) : scale(a.scale);
 }
 
 }  // namespace hpcvmm::cli

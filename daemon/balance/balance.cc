@@ -97,8 +97,7 @@ bool Balance::runs_here(const OwnProcess& p, const Session& s) const {
 
 std::uint64_t Balance::used_us(const OwnProcess& p, const Session& s) const {
   const std::uint64_t away = std::max(s.state.remote_cpu_us, p.remote_base_us + p.report.cpu_us);
-  const std::uint64_t here = std::max(p.track.cpu_us(), process_facts(p.pid).cpu_us);
-  const std::uint64_t all = here + away;
+  const std::uint64_t all = p.track.cpu_us() + away;
   return all > p.cpu_base_us ? all - p.cpu_base_us : 0;
 }
 
@@ -140,7 +139,9 @@ void Balance::sample(std::uint64_t network_bytes) {
   for (auto& [pid, p] : own_) {
     const Session* const s = parts_.sessions.find(p.session);
     if (s == nullptr) continue;
-    p.track.sample(now_s_, process_facts(pid).cpu_us, decay_of(p.attributes.decay), settings_.decay);
+    const ProcessFacts facts = process_facts(pid);
+    p.rss_mib = static_cast<float>(static_cast<double>(facts.resident) / kMib);
+    p.track.sample(now_s_, facts.cpu_us, decay_of(p.attributes.decay), settings_.decay);
     busy += p.track.busy();
     // The others' counters have not changed, and they are not to be woken.
     const bool away_busy = !runs_here(p, *s) && p.report.cpu_use_milli > 50;
@@ -226,7 +227,7 @@ Process Balance::describe_own(const OwnProcess& p, const Session& s) const {
   out.cpu_used_s = static_cast<float>(used_s(p, s));
   out.resident_s = static_cast<float>(p.track.resident_s(now_s_));
   out.moves = s.state.migrations;
-  out.working_set_mib = static_cast<float>(static_cast<double>(process_facts(p.pid).resident) / kMib);
+  out.working_set_mib = p.rss_mib;
   out.home_calls_ps = p.calls.per_s();
   out.kind = p.attributes.kind;
   out.locked = p.attributes.locked;

@@ -37,6 +37,7 @@ struct OwnProcess {
   Attributes attributes;
   Track track{0, 1};  ///< while it runs here
   CallRate calls;
+  float rss_mib = 0;  ///< at the last sample
   std::string exe;
   bool forked = false;
   std::uint64_t cpu_base_us = 0;  ///< used before its present program began
@@ -123,7 +124,8 @@ class Balance {
   // Requests.
   void handle_ctl(const Request& r, const Answer& answer);
   void handle_drain(const Request& r, const Answer& answer);
-  void handle_process(const Request& r, uid_t caller, const Session& s, const Answer& answer);
+  /// Empty: done; else why not.
+  std::string set_process(const Request& r, const Session& s);
   void handle_why(const Request& r, const Session* s, const Answer& answer);
   /// Another node, where it runs, wants `s` moved.
   void handle_move(const Request& r, Session& s, const Answer& answer);
@@ -131,6 +133,10 @@ class Balance {
   [[nodiscard]] Node choose(const Session& s);
 
   [[nodiscard]] bool draining() const { return (settings_.orders & balancer::kDrain) != 0; }
+  /// Free memory of the node, bytes: of its control group, where it has one.
+  [[nodiscard]] std::uint64_t memory_free() const {
+    return base_.free_mib > 0 ? static_cast<std::uint64_t>(base_.free_mib) << 20 : 0;
+  }
   [[nodiscard]] balancer::Policy policy() const { return settings_.policy; }
   void add_to_node(nlohmann::json& node, Node id) const;
   void add_to_process(nlohmann::json& process, const Session& s) const;

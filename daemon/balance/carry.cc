@@ -24,6 +24,8 @@ namespace {
 constexpr std::uint64_t kMoveSilenceMs = 60'000;
 /// A process whose move has failed is left alone so long.
 constexpr double kFailedS = 5;
+/// ... and one that the destination had no room for.
+constexpr double kRefusedS = 1;
 /// CPU time and waiting that a start on another node costs: a remote, and the program's first pages.
 constexpr double kStartElsewhereS = 0.020;
 /// Of a program that has never ended here; most are short.
@@ -103,7 +105,7 @@ void Balance::start_move(Session& s, OwnProcess& p, Node to, double stay_cost, c
         moved.track.arrive(now_s_);
         if (!j.value("ok", false)) {
           ++counters_.refused;
-          moved.not_before_s = now_s_ + kFailedS;
+          moved.not_before_s = now_s_ + (j.value("code", "") == "EBUSY" ? kRefusedS : kFailedS);
           moved.why += "; not moved: " + j.value("error", std::string());
         }
       }
@@ -318,7 +320,10 @@ void Balance::on_gone(const Session& s) {
   own_.erase(found);
   const double speed = settings_.speed > 0 ? settings_.speed : measured_speed_;
   const std::uint64_t calls = std::max(s.state.home_calls, p.calls.calls());
-  const double cpu_s = static_cast<double>(used_us(p, s)) / 1e6 * speed;
+  // A zombie that nobody has waited for still tells; else what it used since the last sample is lost.
+  const std::uint64_t last = process_facts(s.pid).cpu_us;
+  const std::uint64_t unseen = last > p.track.cpu_us() ? last - p.track.cpu_us() : 0;
+  const double cpu_s = static_cast<double>(used_us(p, s) + unseen) / 1e6 * speed;
   profiles_.ended(p.exe, p.forked, cpu_s, calls > p.calls_base ? calls - p.calls_base : 0, now_s_);
   std::erase_if(placed_, [&](const Placed& q) { return q.process.id == process_id(config_.node, s.pid); });
   p.ended_s = now_s_;

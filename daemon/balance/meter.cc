@@ -21,6 +21,8 @@ constexpr double kMib = 1024.0 * 1024.0;
 constexpr unsigned kOwnerSeconds = 60;
 /// What else runs is forgotten so fast: by half in about four seconds.
 constexpr double kOtherKeptPerS = 0.85;
+constexpr double kAheadS = 3;
+constexpr double kMostAhead = 0.05;
 
 std::uint64_t number(std::string_view text) {
   std::uint64_t n = 0;
@@ -163,11 +165,21 @@ double NodeMeter::machine_busy() {
   return share;
 }
 
+/// What memory in use will have grown by when a move that is decided now has been made.
+double NodeMeter::growth_mib(const NodeFacts& f, double elapsed_s) {
+  const double before = free_mib_;
+  free_mib_ = f.free_mib;
+  if (elapsed_s <= 0 || before < 0) return 0;
+  // A process that has just come is no trend: not more than a twentieth of the memory.
+  return std::clamp((before - f.free_mib) / elapsed_s * kAheadS, 0.0, f.total_mib * kMostAhead);
+}
+
 NodeFacts NodeMeter::sample(double now_s) {
   NodeFacts f;
   const double elapsed = sampled_s_ < 0 ? 0 : now_s - sampled_s_;
   sampled_s_ = now_s;
   read_memory(f);
+  f.free_mib -= growth_mib(f, elapsed);
   f.paging = paging(elapsed);
   f.machine_busy = machine_busy();
   if (looks_ != 0) {

@@ -42,11 +42,12 @@ class NodeMeter {
 
  private:
   void read_memory(NodeFacts& f) const;
+  double growth_mib(const NodeFacts& f, double elapsed_s);
   double paging(double elapsed_s);
   double machine_busy();
 
   MeterSource source_;
-  double sampled_s_ = -1;
+  double sampled_s_ = -1, free_mib_ = -1;
   unsigned other_sum_ = 0, looks_ = 0;
   double other_ = 0;
   std::uint64_t pressure_us_ = 0, busy_ticks_ = 0, all_ticks_ = 0;

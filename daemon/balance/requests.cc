@@ -108,18 +108,13 @@ void Balance::answer_waiters() {
   for (const auto& [answer, j] : finals) answer(j, true);
 }
 
-void Balance::handle_process(const Request& r, uid_t caller, const Session& s, const Answer& answer) {
+std::string Balance::set_process(const Request& r, const Session& s) {
   const auto found = own_.find(s.pid);
-  if (found == own_.end()) return answer(refusal(ESRCH, "no such process"), true);
-  if (caller != 0 && caller != s.uid)
-    return answer(refusal(EPERM, "process " + std::to_string(s.pid) +
-                                     " belongs to another user: only that user and root may do that"),
-                  true);
+  if (found == own_.end()) return "no such process";
   OwnProcess& p = found->second;
   if (!r.set.empty()) {
     const json set = json::parse(r.set, nullptr, false);
-    if (const std::string wrong = take_attributes(set, p.attributes); !wrong.empty())
-      return answer(refusal(EINVAL, wrong), true);
+    if (std::string wrong = take_attributes(set, p.attributes); !wrong.empty()) return wrong;
     if (p.told != 0) parts_.outbox.send(p.told, guest_message(p, s));
     p.not_before_s = 0;
     again_ = true;
@@ -128,9 +123,7 @@ void Balance::handle_process(const Request& r, uid_t caller, const Session& s, c
     p.track.forget(now_s_);
     p.calls = CallRate();
   }
-  json out = {{"pid", s.pid}, {"home", config_.node}};
-  add_to_process(out, s);
-  answer({{"ok", true}, {"process", out}}, true);
+  return {};
 }
 
 // --- what nodes and ps show
@@ -174,7 +167,8 @@ void Balance::add_to_process(json& process, const Session& s) const {
   process["home_calls_ps"] = std::round(p.calls.per_s());
   process["why"] = p.why;
   process["memory"] = facts.resident + (away ? resident : 0);
-  process["cpu_ms"] = (used_us(p, s) + p.cpu_base_us) / 1000;
+  const std::uint64_t unseen = facts.cpu_us > p.track.cpu_us() ? facts.cpu_us - p.track.cpu_us() : 0;
+  process["cpu_ms"] = (used_us(p, s) + p.cpu_base_us + unseen) / 1000;
   const std::string stat = read_small("/proc/" + std::to_string(s.pid) + "/stat");
   process["parent"] = stat_parent(stat);
 }

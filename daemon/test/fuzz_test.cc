@@ -24,6 +24,12 @@ template <class T> Bytes raw(const T& m) {
   std::memcpy(b.data(), &m, sizeof m);
   return b;
 }
+template <class T> Bytes list(const T& m) {
+  const auto bytes = peer::bytes_of(m);
+  Bytes b(bytes.size());
+  std::memcpy(b.data(), bytes.data(), bytes.size());
+  return b;
+}
 Bytes text(const std::string& s) { return {s.begin(), s.end()}; }
 
 void mutate(Bytes& b, std::mt19937& random) {
@@ -70,8 +76,18 @@ TEST(Fuzz, PeerMessage) {
   Bytes rpc = raw(peer::Rpc{});
   rpc.push_back('x');
   rpc[4] = static_cast<std::uint8_t>(rpc.size());
+  peer::LoadMessage load;
+  load.head.count = 2;
+  for (peer::LoadEntry& e : load.entries) e = {1, 1, 0, 1000, 0, 0, 1024, 512, 0, 0, 0, 1, 0, 0};
+  peer::Guest guest;
+  guest.pid = 1;
+  guest.mask_count = 2;
+  guest.mask[1] = 1;
+  peer::GuestsMessage guests;
+  guests.head.count = 3;
   run(peer_message,
-      {raw(peer::Gossip{}), raw(open), raw(peer::OpenReply{}), raw(peer::Mark{}), raw(peer::Abort{}), rpc},
+      {raw(peer::Gossip{}), raw(open), raw(peer::OpenReply{}), raw(peer::Mark{}), raw(peer::Abort{}), rpc,
+       list(load), raw(guest), list(guests)},
       50'000);
 }
 

@@ -1,9 +1,11 @@
 /* spin ROUNDS [MIB]: so many rounds of integer work, then one line: ROUNDS CHECKSUM.  With MIB it first touches that much
    memory, and goes on touching it between rounds. */
+#define _DEFAULT_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int main(int argc, char** argv) {
   long rounds = argc > 1 ? atol(argv[1]) : 1;
@@ -13,10 +15,10 @@ int main(int argc, char** argv) {
   long r;
   size_t at;
   if (bytes && !memory) return 1;
-  /* A MiB at a time, so that a memory hog is seen to grow. */
+  /* Half of it at once, then 8 MiB a second, so that a memory hog is seen to grow. */
   for (at = 0; at < bytes; at += 1 << 20) {
     memset(memory + at, (int)(at >> 20) + 1, 1 << 20);
-    for (r = 0; r < 20000; ++r) x = x * 1664525u + 1013904223u;
+    if (at >= bytes / 2) usleep(125000);
   }
   for (r = 0; r < rounds; ++r) {
     int i;
