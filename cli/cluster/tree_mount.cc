@@ -88,8 +88,8 @@ void unmount_tree(const Names& names, unsigned node) {
   // The server first: a mount of somebody else's mount namespace keeps the file system, and the server,
   // alive.
   if (const int pid = server(names, node); pid != 0) ::kill(pid, SIGTERM);
-  for (int i = 0; i < 8 && is_mounted(names, node); ++i)
-    if (::umount2(mountpoint(names, node).c_str(), MNT_DETACH) != 0) break;
+  // Not asked whether it is mounted: a server that is just ending makes every question fail.
+  while (::umount2(mountpoint(names, node).c_str(), MNT_DETACH) == 0) continue;
   for (int i = 0; i < 150 && server(names, node) != 0; ++i) ::usleep(10'000);
   if (const int pid = server(names, node); pid != 0) ::kill(pid, SIGKILL);
   ::unlink(pid_file(names, node).c_str());

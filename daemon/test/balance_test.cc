@@ -63,6 +63,26 @@ TEST(Attributes, WrongOnesAreNamedAndChangeNothing) {
   EXPECT_THAT(take_attributes(many, a), HasSubstr("at most"));
 }
 
+TEST(Attributes, OfLaunchsOptions) {
+  wire::local::Settings s;
+  s.given = s.locked = 1;
+  s.run_on = 3;
+  s.kind = wire::local::Kind::Cpu;
+  s.decay = wire::local::Decay::None;
+  s.mask_mode = wire::local::MaskMode::Allow;
+  s.mask_count = 2;
+  s.mask_nodes[0] = 9;
+  s.mask_nodes[1] = 2;
+  const Attributes a = attributes_of(s);
+  EXPECT_TRUE(a.locked);
+  EXPECT_FALSE(a.home_only);
+  EXPECT_EQ(a.run_on, 3U);
+  EXPECT_EQ(a.kind, balancer::Kind::CpuJob);
+  EXPECT_EQ(a.decay, DecayChoice::None);
+  EXPECT_EQ(a.mask_mode, balancer::MaskMode::Allow);
+  EXPECT_THAT(a.mask, testing::ElementsAre(2U, 9U));
+}
+
 TEST(Attributes, TravelWithTheirProcess) {
   Attributes a;
   a.locked = true;
