@@ -133,9 +133,10 @@ void ClusterView::on_message(Node from, const peer::ViewMessage& m, std::uint64_
   };
   const auto before = shape();
   ranges_.on_memory(m.head.your_first, m.head.your_cpus);
-  if (m.head.cpus <= wire_view::kMostCpus &&
-      (m.head.first_cpu == CpuRanges::kNone || m.head.first_cpu + m.head.cpus <= wire_view::kMostCpus))
-    ranges_.on_claim(from, m.head.first_cpu, m.head.cpus, m.head.held_ms, now_ms);
+  const bool chosen = m.head.first_cpu != CpuRanges::kNone;
+  const bool fits = m.head.first_cpu < wire_view::kMostCpus && m.head.cpus <= wire_view::kMostCpus &&
+                    m.head.first_cpu + m.head.cpus <= wire_view::kMostCpus;
+  if (!chosen || fits) ranges_.on_claim(from, m.head.first_cpu, m.head.cpus, m.head.held_ms, now_ms);
   Facts& f = facts_[from];
   for (std::size_t i = 0; i < peer::kViewTexts; ++i) f.texts[i] = m.texts[i];
   std::erase_if(away_us_, [from](const auto& p) { return p.second.first == from; });

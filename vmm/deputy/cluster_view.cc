@@ -284,10 +284,24 @@ bool find_view_name(Task& t, int dir_fd, std::uint64_t guest_path, ViewName& nam
 bool strip_view_prefix(std::string& path) {
   if (g_view_fd < 0 || !path.starts_with("/")) return false;
   const std::string folder = link_of_fd(g_view_fd);
-  if (folder.size() < 2 || !path.starts_with(folder) || path.size() < folder.size() + 2 ||
-      path[folder.size()] != '/')
+  const std::size_t slash = folder.rfind('/');
+  if (slash == std::string::npos || slash == 0 || !path.starts_with(folder.substr(0, slash + 1)))
     return false;
-  path.erase(0, folder.size());
+  if (path.starts_with(folder + "/")) {
+    path.erase(0, folder.size());
+    return true;
+  }
+  // The mount of /proc/hpc beside it: proc/hpc, and proc/pid/N for /proc/N/hpc.
+  const std::string rest = path.substr(slash);
+  constexpr std::string_view kProcess = "/proc/pid/";
+  if (rest.starts_with(kProcess) && rest.size() > kProcess.size()) {
+    const std::string number =
+        rest.substr(kProcess.size(), rest.find('/', kProcess.size()) - kProcess.size());
+    path = "/proc/" + number + "/hpc" + rest.substr(kProcess.size() + number.size());
+    return true;
+  }
+  if (!rest.starts_with("/proc/hpc")) return false;
+  path = rest;
   return true;
 }
 
