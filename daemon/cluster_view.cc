@@ -211,6 +211,8 @@ void ClusterView::tick(std::uint64_t now_ms) {
   files_.put("proc/stat", view::stat(nodes, own));
   files_.put("proc/meminfo", view::meminfo(nodes, own));
   files_.put("proc/loadavg", view::loadavg(nodes, own));
+  files_.put("cgroup/cpu.max", "max 100000\n");
+  files_.put("cgroup/cpu.cfs_quota_us", "-1\n");
   files_.put("proc/where", std::to_string(config_.node) + "\n");  // exists; deputies know where they are
   publish(nodes);
   write_tree(nodes);

@@ -15,6 +15,22 @@ constexpr std::string_view kProcessFiles[] = {"cantmove", "goto",      "lock",  
 constexpr std::string_view kCpuFiles[] = {"online",   "offline",    "possible", "present",
                                           "isolated", "kernel_max", "smt"};
 
+/// Where programs look for a control group's limits, which are those of one node and would contradict the
+/// cluster.
+struct LimitFile {
+  std::string_view name, path;
+};
+constexpr std::string_view kCpusOnline = "sys/devices/system/cpu/online";
+constexpr std::string_view kNodesOnline = "sys/devices/system/node/online";
+constexpr LimitFile kLimitFiles[] = {{"cpuset.cpus", kCpusOnline},
+                                     {"cpuset.cpus.effective", kCpusOnline},
+                                     {"cpuset.effective_cpus", kCpusOnline},
+                                     {"cpuset.mems", kNodesOnline},
+                                     {"cpuset.mems.effective", kNodesOnline},
+                                     {"cpuset.effective_mems", kNodesOnline},
+                                     {"cpu.max", "cgroup/cpu.max"},
+                                     {"cpu.cfs_quota_us", "cgroup/cpu.cfs_quota_us"}};
+
 template <std::size_t N> bool is_one_of(std::string_view text, const std::string_view (&list)[N]) {
   return std::find(std::begin(list), std::end(list), text) != std::end(list);
 }
@@ -53,7 +69,14 @@ std::string join(const std::vector<std::string_view>& parts, std::size_t from) {
   return out;
 }
 
+Name limit_name(std::string_view file) {
+  for (const LimitFile& l : kLimitFiles)
+    if (l.name == file) return {Means::File, std::string(l.path), 0, true};
+  return {};
+}
+
 Name system_name(const std::vector<std::string_view>& parts) {
+  if (parts.size() > 3 && parts[1] == "fs" && parts[2] == "cgroup") return limit_name(parts.back());
   if (parts.size() < 4 || parts[1] != "devices" || parts[2] != "system") return {};
   if (parts[3] != "cpu" && parts[3] != "node") return {};
   if (parts[3] == "cpu" && parts.size() > 4) {
@@ -62,7 +85,7 @@ Name system_name(const std::vector<std::string_view>& parts) {
     const bool is_cpu = what.starts_with("cpu") && (what == "cpu0" || parse_number(what.substr(3), number));
     if (!is_cpu && !is_one_of(what, kCpuFiles)) return {};
   }
-  return {Means::File, join(parts, 0).substr(1), 0};
+  return {Means::File, join(parts, 0).substr(1), 0, false};
 }
 
 Name process_name(const std::vector<std::string_view>& parts) {
@@ -71,7 +94,7 @@ Name process_name(const std::vector<std::string_view>& parts) {
   if (parts.size() < 3 || (!self && !parse_number(parts[1], pid))) return {};
   const bool in_folder = parts[2] == "hpc";
   if (!in_folder && (parts.size() != 3 || !is_one_of(parts[2], kProcessFiles))) return {};
-  Name name{Means::File, "", pid};
+  Name name{Means::File, "", pid, false};
   const std::size_t from = in_folder ? 3 : 2;
   if (parts.size() == from + 1 && parts[from] == "where") {
     name.means = Means::Where;
@@ -99,15 +122,15 @@ Name parse_name(std::string_view path) {
   if (parts.size() < 2) return {};
   if (parts[0] == "sys") return system_name(parts);
   if (parts[0] != "proc" || climbed) return {};
-  if (parts[1] == "hpc") return {Means::File, "../proc" + join(parts, 1), 0};
+  if (parts[1] == "hpc") return {Means::File, "../proc" + join(parts, 1), 0, false};
   if (parts.size() > 2) {
     Name name = process_name(parts);
     if (name.means == Means::File)
       name.path = "../proc/pid/" + (name.pid == 0 ? "self" : std::to_string(name.pid)) + name.path;
     return name;
   }
-  if (parts[1] == "uptime") return {Means::Uptime, "", 0};
-  if (is_one_of(parts[1], kProcFiles)) return {Means::File, "proc/" + std::string(parts[1]), 0};
+  if (parts[1] == "uptime") return {Means::Uptime, "", 0, false};
+  if (is_one_of(parts[1], kProcFiles)) return {Means::File, "proc/" + std::string(parts[1]), 0, false};
   return {};
 }
 

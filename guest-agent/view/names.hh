@@ -16,8 +16,9 @@ enum class Means : std::uint8_t {
 
 struct Name {
   Means means = Means::Host;
-  std::string path;      ///< for stat(2) also of Where
-  std::int64_t pid = 0;  ///< Where: 0: the caller
+  std::string path;         ///< for stat(2) also of Where
+  std::int64_t pid = 0;     ///< Where: 0: the caller
+  bool reads_only = false;  ///< who opens it for writing means the host's
 };
 
 /// Cheap: can a path that begins so mean anything to parse_name()?  Takes relative ones as well: they may

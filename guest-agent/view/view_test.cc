@@ -176,21 +176,27 @@ TEST(Names, MeanTheCluster) {
       {"/proc/hpc/nodes/2/load", "../proc/hpc/nodes/2/load"},
       {"/proc/17/hpc/goto", "../proc/pid/17/goto"},
       {"/proc/17/cantmove", "../proc/pid/17/cantmove"},
+      {"/sys/fs/cgroup/cpuset/a/cpuset.cpus", "sys/devices/system/cpu/online"},
+      {"/sys/fs/cgroup/cpuset.mems.effective", "sys/devices/system/node/online"},
+      {"/sys/fs/cgroup/user.slice/cpu.max", "cgroup/cpu.max"},
       {"/proc/self/hpc", "../proc/pid/self"}};
   for (const auto& [name, path] : files) {
     EXPECT_TRUE(may_mean_cluster(name)) << name;
     EXPECT_EQ(parse_name(name).means, Means::File) << name;
     EXPECT_EQ(parse_name(name).path, path);
   }
+  EXPECT_TRUE(parse_name("/sys/fs/cgroup/cpu.max").reads_only);
+  EXPECT_FALSE(parse_name("/proc/stat").reads_only);
   EXPECT_EQ(parse_name("/proc/uptime").means, Means::Uptime);
   EXPECT_EQ(parse_name("/proc/self/hpc/where").means, Means::Where);
   EXPECT_EQ(parse_name("/proc/17/where").pid, 17);
 }
 
 TEST(Names, MeanTheHost) {
-  for (const char* name : {"/proc", "/proc/17/stat", "/proc/self/cwd/../cpuinfo", "/proc/cpuinfo/x",
-                           "/sys/devices/system/cpu/cpufreq", "/sys/devices/system/cpu/../../virtual",
-                           "/sys/devices/system/memory", "/etc/passwd", "/proc/x/hpc"})
+  for (const char* name :
+       {"/proc", "/proc/17/stat", "/proc/self/cwd/../cpuinfo", "/proc/cpuinfo/x",
+        "/sys/devices/system/cpu/cpufreq", "/sys/devices/system/cpu/../../virtual",
+        "/sys/devices/system/memory", "/sys/fs/cgroup/cpu.stat", "/etc/passwd", "/proc/x/hpc"})
     EXPECT_EQ(parse_name(name).means, Means::Host) << name;
   for (const char* name : {"/etc/proc", "src/main.c", "", "/usr/sys"})
     EXPECT_FALSE(may_mean_cluster(name)) << name;

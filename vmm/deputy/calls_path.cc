@@ -70,7 +70,8 @@ SysRet open_named(const CallContext& c, int dir_fd, unsigned path_at, std::uint6
     case ProcName::Other: break;
   }
   if (ViewName name; find_view_name(c.task, dir_fd, c.arg(path_at), name))
-    return open_view(name, open_flags(c, path_at));
+    if (const auto flags = open_flags(c, path_at); !name.reads_only || (flags & O_ACCMODE) == O_RDONLY)
+      return open_view(name, flags);
   return guard_opened(c.task, pass(c));
 }
 

@@ -266,6 +266,7 @@ bool find_view_name(Task& t, int dir_fd, std::uint64_t guest_path, ViewName& nam
   Cluster c;
   if (found.means == view::Means::Host || !read_cluster(c)) return false;
   // In another root without these file systems there are no such names either.
+  if (found.reads_only && !exists(path.c_str())) return false;
   if (!exists(path.find("/sys") == 0 ? "/sys/devices/system/cpu" : "/proc/self")) return false;
   switch (found.means) {
     case view::Means::Uptime: name.text = uptime_text(c); break;
@@ -274,6 +275,7 @@ bool find_view_name(Task& t, int dir_fd, std::uint64_t guest_path, ViewName& nam
   }
   name.is_text = !name.text.empty();
   name.is_file = !found.path.empty() && (found.means != view::Means::Where || name.is_text);
+  name.reads_only = found.reads_only;
   name.path = std::move(found.path);
   constexpr std::string_view kSelf = "../proc/pid/self";
   if (name.path.starts_with(kSelf))

@@ -46,8 +46,9 @@ void set_viewed_process(Process* p);
 
 /// A name that means the cluster, as openat(view_fd, path) finds it.
 struct ViewName {
-  bool is_file = false;  ///< `path` counts
-  bool is_text = false;  ///< open(2) gives `text`
+  bool is_file = false;     ///< `path` counts
+  bool is_text = false;     ///< open(2) gives `text`
+  bool reads_only = false;  ///< who opens it for writing means the host's
   std::string path, text;
 };
 /// False: it is the host's.
