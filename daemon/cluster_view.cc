@@ -79,6 +79,9 @@ std::vector<std::pair<std::string, std::string>> host_vulnerabilities() {
   return out;
 }
 
+/// For how long what a node tells is wanted after it was asked for.
+constexpr std::uint64_t kWantedMs = 10'000;
+
 /// More frequent than monitors look, but not so that a large cluster talks of nothing else.
 std::uint64_t period_ms(std::size_t nodes) { return nodes <= 8 ? 500 : nodes <= 32 ? 1000 : 3000; }
 
@@ -116,10 +119,11 @@ Status ClusterView::start() {
   return Unit{};
 }
 
-void ClusterView::on_up(Node node) { send_to(node); }
+void ClusterView::on_up(Node node) { send_to(node, Part::All); }
 
 void ClusterView::on_down(Node node) {
   ranges_.on_down(node);
+  wanted_until_ms_.erase(node);
   std::erase_if(away_us_, [node](const auto& p) { return p.second.first == node; });
   next_ms_ = 0;
 }
@@ -137,11 +141,16 @@ void ClusterView::on_message(Node from, const peer::ViewMessage& m, std::uint64_
   const bool fits = m.head.first_cpu < wire_view::kMostCpus && m.head.cpus <= wire_view::kMostCpus &&
                     m.head.first_cpu + m.head.cpus <= wire_view::kMostCpus;
   if (!chosen || fits) ranges_.on_claim(from, m.head.first_cpu, m.head.cpus, m.head.held_ms, now_ms);
-  Facts& f = facts_[from];
-  for (std::size_t i = 0; i < peer::kViewTexts; ++i) f.texts[i] = m.texts[i];
-  std::erase_if(away_us_, [from](const auto& p) { return p.second.first == from; });
-  for (const peer::GuestTime& g : m.guests) away_us_[g.pid] = {from, g.cpu_us};
+  if (m.head.wants != 0) wanted_until_ms_[from] = now_ms + kWantedMs;
+  const auto whole = [](std::string_view text) { return !text.empty(); };
+  if (std::any_of(std::begin(m.texts), std::end(m.texts), whole)) {
+    Facts& f = facts_[from];
+    for (std::size_t i = 0; i < peer::kViewTexts; ++i) f.texts[i] = m.texts[i];
+    std::erase_if(away_us_, [from](const auto& p) { return p.second.first == from; });
+    for (const peer::GuestTime& g : m.guests) away_us_[g.pid] = {from, g.cpu_us};
+  }
   if (shape() != before) {  // only then: an answer to every message would never end
+    announce_ = true;
     next_ms_ = 0;
     tick(now_ms);
   }
@@ -160,8 +169,10 @@ void ClusterView::read_own() {
     if (text.size() > peer::kMaxViewText) text.resize(text.rfind('\n', peer::kMaxViewText - 1) + 1);
 }
 
-void ClusterView::send_to(Node node) {
-  const Facts& f = facts_[config_.node];
+void ClusterView::send_to(Node node, Part part) {
+  if (part == Part::All && facts_[config_.node].texts[ViewText::kStat].empty()) read_own();
+  const Facts none;
+  const Facts& f = part == Part::All ? facts_[config_.node] : none;
   peer::View head;
   head.first_cpu = head.your_first = CpuRanges::kNone;
   head.cpus = cpus_;
@@ -173,6 +184,7 @@ void ClusterView::send_to(Node node) {
     head.your_first = yours->first;
     head.your_cpus = yours->cpus;
   }
+  head.wants = has_viewers() ? 1 : 0;
   std::string texts;
   for (std::size_t i = 0; i < peer::kViewTexts; ++i) {
     head.text_bytes[i] = static_cast<std::uint32_t>(f.texts[i].size());
@@ -180,7 +192,7 @@ void ClusterView::send_to(Node node) {
   }
   std::vector<peer::GuestTime> guests;
   for (const auto& [id, r] : sources_.remotes.all())
-    if (r.home == node && guests.size() < peer::kMaxViewGuests)
+    if (part == Part::All && r.home == node && guests.size() < peer::kMaxViewGuests)
       guests.push_back({process_facts(r.pid).cpu_us, r.home_pid});
   head.guests = static_cast<std::uint32_t>(guests.size());
   const std::size_t guest_bytes = guests.size() * sizeof(peer::GuestTime);
@@ -192,18 +204,36 @@ void ClusterView::send_to(Node node) {
   sources_.outbox.send_bytes(node, message);
 }
 
-void ClusterView::send_to_all() {
-  for (const Node node : sources_.members.reachable()) send_to(node);
+bool ClusterView::has_viewers() const {
+  const auto& all = sources_.sessions.all();
+  return std::any_of(all.begin(), all.end(), [](const auto& s) {
+    return s.second->registered && s.second->role == wire::local::Role::Deputy;
+  });
+}
+
+/// Nothing in a cluster in which nobody looks, and what one who looks costs is his own.
+void ClusterView::send_to_whom_it_concerns() {
+  const bool to_all = std::exchange(announce_, false) || ranges_.own() == nullptr || has_viewers();
+  for (const Node node : sources_.members.reachable()) {
+    const auto until = wanted_until_ms_.find(node);
+    if (until != wanted_until_ms_.end() && now_ms_ < until->second)
+      send_to(node, Part::All);
+    else if (to_all)
+      send_to(node, Part::Numbers);
+  }
 }
 
 void ClusterView::tick(std::uint64_t now_ms) {
   now_ms_ = now_ms;
   if (page_ == nullptr) return;
-  if (ranges_.tick(now_ms)) next_ms_ = 0;
+  if (ranges_.tick(now_ms)) {
+    announce_ = true;
+    next_ms_ = 0;
+  }
   if (now_ms < next_ms_) return;
   next_ms_ = now_ms + period_ms(sources_.members.all().size());
   read_own();
-  send_to_all();
+  send_to_whom_it_concerns();
   if (ranges_.own() == nullptr) return;
   std::size_t own = 0;
   const std::vector<view::NodeFiles> nodes = gather(own);

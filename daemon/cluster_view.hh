@@ -69,8 +69,10 @@ class ClusterView {
   };
 
   void read_own();
-  void send_to(Node node);
-  void send_to_all();
+  enum class Part : std::uint8_t { Numbers, All };
+  void send_to(Node node, Part part);
+  void send_to_whom_it_concerns();
+  [[nodiscard]] bool has_viewers() const;
   std::vector<view::NodeFiles> gather(std::size_t& own) const;
   void write_tree(const std::vector<view::NodeFiles>& nodes);
   void put_distances(const view::SystemNode& n);
@@ -82,6 +84,8 @@ class ClusterView {
   CpuRanges ranges_;
   ViewFiles files_;
   std::map<Node, Facts> facts_;
+  std::map<Node, std::uint64_t> wanted_until_ms_;  ///< by nodes where programs look
+  bool announce_ = false;                          ///< our numbers are news to everybody
   std::vector<view::Cache> caches_;
   std::vector<std::pair<std::string, std::string>> vulnerabilities_;
   std::unordered_map<pid_t, std::pair<Node, std::uint64_t>> away_us_;  ///< of processes of ours

@@ -204,7 +204,7 @@ struct Bye {
 
 enum ViewText : std::uint8_t { kCpuinfo, kStat, kMeminfo, kLoadavg, kViewTexts };
 
-/// Followed by the texts, then by `guests` GuestTime.
+/// Followed by the texts, then by `guests` GuestTime; without either for a receiver that does not want them.
 struct View {
   Header header{Type::View, kVersion, sizeof(View)};
   std::uint64_t held_ms = 0;    ///< for how long it has had these CPU numbers
@@ -214,7 +214,8 @@ struct View {
   std::uint32_t your_cpus = 0;
   std::uint32_t text_bytes[kViewTexts] = {};
   std::uint32_t guests = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t wants =
+      0;  ///< 1: programs look at the cluster there, so texts and guests are wanted for a while
 };
 inline constexpr std::size_t kMaxViewText = 48U << 10;  ///< of each
 inline constexpr std::uint32_t kMaxViewGuests = 2048;

@@ -58,7 +58,7 @@ __asm__(
   "std\n stc\n jmp *fault_ip(%rip)\n ud2_site: ud2\n pf_site: movl %eax,0x10\n"
   "resume:\n" STORE(after_regs) SEGS(after_seg)
   "mov saved_sp(%rip),%rsp\n pushfq\n popq after_flags(%rip)\n push $0x202\n popfq\n"
-  "mov $-1,%eax\n mov $-1,%edx\n lea after_fp(%rip),%rcx\n xsave (%rcx)\n fninit\n"
+  "mov $0x2e7,%eax\n xor %edx,%edx\n lea after_fp(%rip),%rcx\n xsave (%rcx)\n fninit\n"
   "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbp\n pop %rbx\n ret\n"
   "entry:\n" STORE(entry_regs) SEGS(entry_seg) "pushfq\n popq entry_flags(%rip)\n jmp handle\n"
   "back: mov $15,%eax\n syscall\n old_back: ud2\n");
@@ -75,7 +75,7 @@ __asm__(
   "std\n stc\n jmp *fault_ip\n ud2_site: ud2\n pf_site: movl %eax,0x10\n"
   "resume:\n" STORE(after_regs) SEGS(after_seg)
   "mov saved_sp,%esp\n pushf\n popl after_flags\n push $0x202\n popf\n"
-  "mov $-1,%eax\n mov $-1,%edx\n mov $after_fp,%ecx\n xsave (%ecx)\n fninit\n"
+  "mov $0x2e7,%eax\n xor %edx,%edx\n mov $after_fp,%ecx\n xsave (%ecx)\n fninit\n"
   "pop %edi\n pop %esi\n pop %ebp\n pop %ebx\n ret\n"
   "entry:\n" STORE(entry_regs) SEGS(entry_seg) "pushf\n popl entry_flags\n jmp handle\n"
   "back: mov $173,%eax\n int $0x80\n old_back: pop %eax\n mov $119,%eax\n int $0x80\n");

@@ -44,5 +44,5 @@ struct Dump {
   uint64_t resumed;
   uint8_t memory[kMemoryBytes];   /* the stack as the kernel made it; 0xa5 where nobody wrote */
   uint8_t tampered[kMemoryBytes]; /* the same as the handler left it */
-  uint8_t after_fp[kXsaveBytes];  /* XSAVE image behind sigreturn */
+  uint8_t after_fp[kXsaveBytes];  /* XSAVE image behind sigreturn, without AMX: that has 11 KB */
 };
