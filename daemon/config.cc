@@ -205,6 +205,7 @@ std::variant<Config, Refusal> parse_config(std::string_view text, const std::str
   r.one_of("log_level", c.log_level, {"trace", "debug", "info", "warning", "error"});
   r.flag("log_json", c.log_json);
   r.number("shutdown_seconds", c.shutdown_seconds, 0, 3600);
+  r.number("spare_remotes", c.spare_remotes, 0, 64);
   r.one_of("policy", c.policy, {"mosix", "static", "round-robin", "random"});
   r.flag("shared_machine", c.shared_machine);
   r.text("speed_file", c.speed_file);

@@ -45,6 +45,7 @@ struct Config {
   std::string log_level = "info";
   bool log_json = false;
   unsigned shutdown_seconds = 10;  ///< to bring processes home in
+  unsigned spare_remotes = 2;      ///< at most so many of an engine are kept ready
   std::string policy = "mosix";    ///< of the balancer, until people set another
   bool shared_machine = false;     ///< other nodes run on this machine: what is not ours is not counted
   std::string speed_file;          ///< where the measured speed is noted; default in state_dir

@@ -218,10 +218,10 @@ void Hpcd::handle_migrate(const Request& r, uid_t caller, const Answer& answer) 
       chosen.to = to == config_.node ? 0 : to;
     }
     if (chosen.to != 0 && !view_.allows(s.affinity, chosen.to))
-      return answer(refusal(EPERM, "process " + std::to_string(r.pid) +
-                                       " is bound to CPUs that node " + std::to_string(chosen.to) +
-                                       " does not have; taskset -pc changes that"),
-                    true);
+      return answer(
+          refusal(EPERM, "process " + std::to_string(r.pid) + " is bound to CPUs that node " +
+                             std::to_string(chosen.to) + " does not have; taskset -pc changes that"),
+          true);
     moves_.start(s, chosen, caller, now_ms_, answer);
   });
 }

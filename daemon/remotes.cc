@@ -124,7 +124,7 @@ void Remotes::keep_spares(std::uint64_t now_ms, bool wanted) {
     const std::uint64_t used = used_ms_[static_cast<std::size_t>(engine)];
     std::size_t most = engine == EngineKind::Kvm && kit_.kvm ? 1 : 0;
     if (used != 0 && now_ms - used < kLatelyMs) most = 2;
-    if (!wanted) most = 0;
+    most = wanted ? std::min<std::size_t>(most, kit_.spares) : 0;
     std::size_t have = 0;
     for (const Spare& s : spares_) {
       if (s.engine != engine || ++have <= most) continue;

@@ -100,6 +100,7 @@ std::string own_folder() {
 
 std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config) {
   RemoteKit kit;
+  kit.spares = config.spare_remotes;
   const std::string path = config.remote.empty() ? own_folder() + "/hpc-vmm" : config.remote;
   kit.executable = high(UniqueFd(::open(path.c_str(), O_PATH | O_CLOEXEC)));
   if (!kit.executable) return Refusal{"the executable of remotes, " + path + ": " + std::strerror(errno)};

@@ -23,7 +23,8 @@ struct RemoteKit {
   std::vector<UniqueFd> groups;  ///< cgroup.procs of the node's control group, where it has limits
   uid_t uid = 0;                 ///< 0: as we are
   gid_t gid = 0;
-  cpu_set_t cpus{};  ///< the DPDK library pins threads; remotes are not to inherit that
+  unsigned spares = 0;  ///< most that are kept ready, of an engine
+  cpu_set_t cpus{};     ///< the DPDK library pins threads; remotes are not to inherit that
 };
 
 /// Refuses: no such executable or user.

@@ -255,7 +255,8 @@ std::string node_config(const UpRequest& r, unsigned node) {
   out << "state_dir = " << quoted(r.names.node_dir(node)) << "\n";
   // One machine, one speed: nodes that measured it one by one would differ by noise.
   out << "speed_file = " << quoted(r.names.run() + "/speed") << "\n";
-  if (!r.remote.empty()) out << "remote = " << quoted(r.remote) << "\n";
+  // Tests count remotes: none is there that was not asked for.
+  if (!r.remote.empty()) out << "remote = " << quoted(r.remote) << "\nspare_remotes = 0\n";
   if (!r.limits.empty() && r.limits[node - 1].cpus > 0) out << "cpus = " << r.limits[node - 1].cpus << "\n";
   if (!r.limits.empty() && r.limits[node - 1].memory != 0)
     out << "memory = " << r.limits[node - 1].memory << "\n";

@@ -239,6 +239,7 @@ void Transport::Impl::take(RxPacket& packet, Nanos now) {
   const auto kind = get_kind(bytes);
   if (!kind) return core_.drop(Drop::Version);
   if (*kind == Kind::Data) return take_data(bytes, now);
+  if (*kind == Kind::Loose && bytes.size() < kLooseHeaderBytes) return core_.drop(Drop::Truncated);
   if (*kind == Kind::Loose) return core_.handler.on_loose(bytes.subspan(kLooseHeaderBytes), packet.from);
   if (bytes.size() < kHandshakeBytes) return core_.drop(Drop::Truncated);
   if (bytes.size() > kHandshakeBytes) return core_.drop(Drop::Malformed);

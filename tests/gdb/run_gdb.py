@@ -207,6 +207,10 @@ def main():
     if not failures:
         shutil.rmtree(folder)
         return 0
+    if vmm == "native" and "write extended state status" in text:
+        print("skipped: this gdb cannot write the floating-point registers of a native program on this CPU (AMX)")
+        shutil.rmtree(folder)
+        return 77
     print("\n".join(failures), "\n--- gdb\n" + text, "--- program\n" + printed, "--- kept in " + folder, sep="\n")
     return 1
 
