@@ -15,7 +15,8 @@ std::string upper(std::string text) {
 }
 
 std::string title(const std::string& name, const ManSetting& s) {
-  return ".TH " + upper(name) + " 1 \"" + s.date + "\" \"hpc-vmm " + s.version + "\" \"hpc-vmm\"\n.nh\n.ad l\n";
+  return ".TH " + upper(name) + " 1 \"" + s.date + "\" \"hpc-vmm " + s.version +
+         "\" \"hpc-vmm\"\n.nh\n.ad l\n";
 }
 
 std::string bold(const std::string& text) { return "\\fB" + roff_text(text) + "\\fR"; }

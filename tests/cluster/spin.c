@@ -1,5 +1,5 @@
-/* spin ROUNDS [MIB]: so many rounds of integer work, then one line: ROUNDS CHECKSUM.  With MIB it first touches that much
-   memory, and goes on touching it between rounds. */
+/* spin ROUNDS [MIB]: so many rounds of integer work, then one line: ROUNDS CHECKSUM.  With MIB it first
+   touches that much memory, and goes on touching it between rounds. */
 #define _DEFAULT_SOURCE
 #include <stdint.h>
 #include <stdio.h>
