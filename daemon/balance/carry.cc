@@ -204,6 +204,8 @@ Node Balance::choose(const Session& s) {
 
 Node Balance::on_register(const Session& s, const local::Register& m, bool same_process) {
   if (s.role != local::Role::Deputy) return 0;
+  // An exec may close the old connection before the new one is there.
+  same_process = same_process || m.keeps != 0;
   OwnProcess p;
   if (const auto before = parting_.find(s.pid); same_process && before != parting_.end()) {
     p = std::move(before->second);
@@ -250,7 +252,19 @@ Node Balance::place(OwnProcess& p, const Session& s, const local::Register& m) {
   const bool ordered = p.orders.run_on != 0 || p.orders.home_only;
   // Where balance is off, a process stays with its parent and where it was.
   if (settings_.policy == balancer::Policy::Static && !ordered) return 0;
-  if (p.orders.locked && m.wants != 0) return m.wants;
+  // Bound to CPUs of other nodes, or locked where it was.
+  const auto has = [&p](Node n) { return std::find(p.bound.begin(), p.bound.end(), n) != p.bound.end(); };
+  const Node bound_to = p.bound.empty() || has(config_.node) ? balancer::kNoNode
+                        : has(m.wants)                       ? m.wants
+                                                             : p.bound.front();
+  if (const Node to = bound_to != balancer::kNoNode ? bound_to
+                      : p.orders.locked             ? m.wants
+                                                    : balancer::kNoNode;
+      to != balancer::kNoNode) {
+    p.stay_cost = INFINITY;
+    p.why = bound_to != balancer::kNoNode ? "bound to CPUs of this node" : "locked";
+    return to;
+  }
   Process q;
   q.id = process_id(config_.node, s.pid);
   q.home = config_.node;
