@@ -167,9 +167,11 @@ void Balance::handle_move(const Request& r, Session& s, const Answer& answer) {
   if (s.state.where != r.asker) return answer(refusal(ESTALE, "the process does not run there"), true);
   if (p.orders.locked && !must) return answer(refusal(EPERM, "the process is locked"), true);
   if (p.moving) return answer(refusal(EBUSY, "the process is being moved"), true);
-  // The node that asks may not have heard of it yet.
-  if (draining() && !must && (r.to == 0 || r.to == config_.node))
-    return answer(refusal(EBUSY, "its home is being drained"), true);
+  // The node that asks goes by orders that may have changed since; whoever moves on passes through here, too.
+  const bool brought = how.is_object() && how.value("why", "") == balancer::name(Reason::Brought);
+  if (brought && (settings_.orders & balancer::kBring) == 0)
+    return answer(refusal(EBUSY, "nobody is being brought home any more"), true);
+  if (draining() && !must) return answer(refusal(EBUSY, "its home is being drained"), true);
   const double cost = must ? INFINITY : how.value("stay_cost", 0.0);
   start_move(s, p, r.to == 0 ? config_.node : r.to, cost, how.value("why", std::string("asked")), answer);
 }
