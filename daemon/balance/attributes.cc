@@ -114,6 +114,15 @@ Attributes narrowed(const Attributes& a, const std::vector<balancer::NodeId>& bo
   return out;
 }
 
+void put_attributes(const Attributes& a, balancer::Process& to) {
+  to.kind = a.kind;
+  to.locked = a.locked;
+  to.home_only = a.home_only;
+  to.run_on = a.run_on;
+  to.mask_mode = a.mask_mode;
+  to.mask = a.mask;
+}
+
 void put_attributes(const Attributes& a, json& to) {
   to["locked"] = a.locked;
   to["home_only"] = a.home_only;

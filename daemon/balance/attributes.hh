@@ -32,6 +32,8 @@ struct Attributes {
 /// too.  Pure.
 Attributes narrowed(const Attributes& a, const std::vector<balancer::NodeId>& bound, balancer::NodeId home);
 
+/// What the balancer's rules go by; the mask stays where it is in `a`.
+void put_attributes(const Attributes& a, balancer::Process& to);
 /// Fills the keys locked, home_only, run_on, kind, decay and mask of `to`.
 void put_attributes(const Attributes& a, nlohmann::json& to);
 /// Takes any subset of those keys.  Empty: done; else what is wrong, and `a` is as it was.

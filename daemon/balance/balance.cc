@@ -231,12 +231,7 @@ Process Balance::describe_own(const OwnProcess& p, const Session& s) const {
   out.moves = s.state.migrations;
   out.working_set_mib = p.rss_mib;
   out.home_calls_ps = p.calls.per_s();
-  out.kind = p.orders.kind;
-  out.locked = p.orders.locked;
-  out.home_only = p.orders.home_only;
-  out.run_on = p.orders.run_on;
-  out.mask_mode = p.orders.mask_mode;
-  out.mask = p.orders.mask;
+  put_attributes(p.orders, out);
   out.cannot_move = s.state.cantmove[0] != 0 && now_s_ - p.cannot_move_s < kCannotMoveS;
   out.moving = p.moving || p.not_before_s > now_s_;
   return out;
@@ -254,12 +249,7 @@ Process Balance::describe_guest(const GuestProcess& g) const {
   out.moves = std::max(1U, g.moves);
   out.working_set_mib = g.working_set_mib;
   out.home_calls_ps = g.calls_ps;
-  out.kind = g.attributes.kind;
-  out.locked = g.attributes.locked;
-  out.home_only = g.attributes.home_only;
-  out.run_on = g.attributes.run_on;
-  out.mask_mode = g.attributes.mask_mode;
-  out.mask = g.attributes.mask;
+  put_attributes(g.attributes, out);
   out.moving = g.moving || g.not_before_s > now_s_;
   return out;
 }

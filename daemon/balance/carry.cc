@@ -270,12 +270,7 @@ Node Balance::place(OwnProcess& p, const Session& s, const local::Register& m) {
   Process q;
   q.id = process_id(config_.node, s.pid);
   q.home = config_.node;
-  q.home_only = p.orders.home_only;
-  q.run_on = p.orders.run_on;
-  q.kind = p.orders.kind;
-  q.mask_mode = p.orders.mask_mode;
-  q.mask = p.orders.mask;
-  q.locked = p.orders.locked;
+  put_attributes(p.orders, q);
   double expected_s = kUnknownS;
   const Profile* const known = profiles_.find(p.exe, p.forked);
   if (known != nullptr) {
