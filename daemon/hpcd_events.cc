@@ -146,7 +146,7 @@ void Hpcd::refuse_open(Session& s, std::uint32_t channel, int code, const std::s
 }
 
 void Hpcd::on_open(Session& s, const local::Open& m) {
-  if (s.role != local::Role::Deputy) return refuse_open(s, m.channel, EPERM, "only a deputy opens channels");
+  if (s.role == local::Role::Remote) return refuse_open(s, m.channel, EPERM, "a remote opens no channels");
   if (s.port != 0 && relay_.find(s.port, m.channel) != 0)
     return refuse_open(s, m.channel, EEXIST, "the channel is in use");
   if (m.node == config_.node) return refuse_open(s, m.channel, EINVAL, "that is the process's own home");

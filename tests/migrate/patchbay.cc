@@ -221,6 +221,7 @@ void hear(Process& p) {
       }
       p.pid = r.pid;
       p.next_move_ms = now_ms() + g_storm_ms;
+      p.moving = r.role == Role::Share;  // never moved
       Welcome w;
       w.node = 1;
       say_to(p, w);

@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -62,6 +63,10 @@ SysRet call_old_mmap(const CallContext& c) {
 SysRet call_munmap(const CallContext& c) { return c.mm().unmap(c.arg(0), c.arg(1)); }
 
 SysRet call_mremap(const CallContext& c) {
+  if (c.mm().shares(c.arg(0), c.arg(0) + std::max<std::uint64_t>(page_up(c.arg(1)), 1)) && !home_of(c.task).all_here()) {
+    const AtHome here(c.task);
+    return c.mm().remap(c.abi, c.arg(0), c.arg(1), c.arg(2), c.as_int(3), c.arg(4));
+  }
   return c.mm().remap(c.abi, c.arg(0), c.arg(1), c.arg(2), c.as_int(3), c.arg(4));
 }
 
@@ -114,7 +119,10 @@ SysRet call_shmat(const CallContext& c) {
   return c.mm().attach_shm(c.abi, c.as_int(0), c.arg(1), c.as_int(2));
 }
 
-SysRet call_shmdt(const CallContext& c) { return c.mm().detach_shm(c.arg(0)); }
+SysRet call_shmdt(const CallContext& c) {
+  const AtHome here(c.task);
+  return c.mm().detach_shm(c.arg(0));
+}
 
 SysRet call_process_vm(const CallContext& c) {
   // Both vectors are copied and checked: the remote side may be this very process, or another guest whose VMM

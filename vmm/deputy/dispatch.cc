@@ -8,6 +8,7 @@
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/seccomp.hh"
+#include "vmm/deputy/share.hh"
 #include "vmm/deputy/trace.hh"
 #include "vmm/mem/overlay.hh"
 #include "vmm/sys/marshal.hh"
@@ -174,6 +175,7 @@ SysRet run_call(const CallContext& c) {
   if (const Handler h = kHandlers[static_cast<std::size_t>(c.row.call)]) return h(c);
   if (names_hidden_fd(c)) return SysRet::fail(EBADF);
   fetch_buffer(c);
+  const FilesAtHome files(c);
   return pass(c);
 }
 

@@ -7,6 +7,7 @@
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
 #include "vmm/deputy/names.hh"
+#include "vmm/deputy/share.hh"
 #include "vmm/migrate/host.hh"
 
 namespace hpcvmm::deputy {
@@ -21,6 +22,7 @@ void set_migrate_hooks() {
   hooks.process_id = [] { return self().vfork_child ? self().tid : static_cast<int>(raw_call(SYS_getpid)); };
   hooks.cluster_fd = cluster_fd;
   hooks.affinity = set_affinity_from_outside;
+  hooks.start_share_server = start_share_server;
   hooks.leaves = show_copied_names;
   hooks.is_back = show_own_names;
   migrate::set_host_hooks(hooks);

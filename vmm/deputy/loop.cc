@@ -8,6 +8,7 @@
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/dispatch.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/deputy/trace.hh"
@@ -108,7 +109,12 @@ void serve_page_fault(Task& t, const Exit& e) {
   Exit seen = e;
   seen.error_code = (e.error_code & (kFaultWrite | kFaultFetch)) | 4U | (touch == Touch::AccErr ? 1U : 0U);
   switch (touch) {
-    case Touch::Retry: return;
+    case Touch::Retry:
+      // What is mapped there as it was when the process left is told anew.
+      if (home_of(t).grew(e.fault_address)) {
+        const AtHome here(t);
+      }
+      return;
     case Touch::MapErr: return raise_for(t, seen, info_of(SIGSEGV, SEGV_MAPERR, e.fault_address));
     case Touch::AccErr: return raise_for(t, seen, info_of(SIGSEGV, SEGV_ACCERR, e.fault_address));
     case Touch::BusErr: return raise_for(t, seen, info_of(SIGBUS, BUS_ADRERR, e.fault_address));

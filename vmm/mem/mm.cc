@@ -120,10 +120,12 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
     addr = 0;  // a hint nobody can honour
   }
   const LockGuard guard(lock_);
+  bool went = false;
   const bool replaces = (flags & MAP_FIXED) != 0 && (flags & MAP_FIXED_NOREPLACE) == 0;
   if (replaces && bytes != 0 && addr % kPageSize == 0) {
     engine_->unmap(addr, addr + bytes);
     if (away_ != nullptr) away_->dropping(addr, addr + bytes, false);
+    went = shared_going(addr, addr + bytes);
   }
   std::int64_t rc = 0;
   if (abi == Abi::Ia32) {
@@ -134,7 +136,10 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
     rc = raw(SYS_mmap, addr, len, static_cast<std::int64_t>(prot), static_cast<std::int64_t>(flags),
              static_cast<std::int64_t>(fd), off);
   }
-  if (is_error(rc)) return SysRet::raw(rc);
+  if (is_error(rc)) {
+    tell_shared(went);
+    return SysRet::raw(rc);
+  }
   const auto at = static_cast<std::uint64_t>(rc);
   if (!allowed(at, bytes)) {
     raw(SYS_munmap, at, len);
@@ -160,9 +165,12 @@ SysRet Mm::unmap(std::uint64_t addr, std::uint64_t len) {
   const LockGuard guard(lock_);
   engine_->unmap(addr, addr + bytes);
   if (away_ != nullptr) away_->dropping(addr, addr + bytes, false);
-  const bool shared = has_shared(addr, addr + bytes);
+  const bool shared = shared_going(addr, addr + bytes);
   const std::int64_t rc = raw(SYS_munmap, addr, bytes);
-  if (is_error(rc)) return SysRet::raw(rc);
+  if (is_error(rc)) {
+    tell_shared(shared);
+    return SysRet::raw(rc);
+  }
   vmas_.erase(addr, addr + bytes);
   tell_shared(shared);
   return SysRet::raw(rc);
@@ -210,6 +218,8 @@ SysRet Mm::remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64
     away_->gathering(addr, addr + old_bytes);
     if (fixed) away_->dropping(new_addr, new_addr + new_bytes, false);
   }
+  bool went = shared_going(addr, addr + old_bytes);
+  if (fixed) went = shared_going(new_addr, new_addr + new_bytes) || went;
   std::int64_t rc = 0;
   if (abi == Abi::Ia32) {
     rc = compat_mremap(static_cast<std::uint32_t>(addr), static_cast<std::uint32_t>(old_len),
@@ -217,14 +227,17 @@ SysRet Mm::remap(Abi abi, std::uint64_t addr, std::uint64_t old_len, std::uint64
   } else {
     rc = raw(SYS_mremap, addr, old_len, new_len, static_cast<std::int64_t>(flags), new_addr);
   }
-  if (is_error(rc)) return SysRet::raw(rc);
+  if (is_error(rc)) {
+    tell_shared(went);
+    return SysRet::raw(rc);
+  }
   const auto at = static_cast<std::uint64_t>(rc);
   const auto it = vmas_.find(addr);
   Vma moved = it != vmas_.end() ? it->second : Vma{};
   // old_len 0 duplicates a shared mapping, DONTUNMAP keeps the old range: both leave it in the list.
   if (old_bytes != 0 && (flags & MREMAP_DONTUNMAP) == 0) vmas_.erase(addr, addr + old_bytes);
   moved.end = at + new_bytes;
-  const bool shared = (moved.shared && !moved.steady) || has_shared(at, moved.end);
+  const bool shared = (moved.shared && !moved.steady) || has_shared(at, moved.end) || went;
   vmas_.insert(at, moved);
   tell_shared(shared);
   if (away_ != nullptr) away_->gathered(at, new_bytes, moved);
@@ -280,7 +293,11 @@ SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
   if (is_error(stat)) return SysRet::raw(stat);
   const std::uint64_t bytes = page_up(info.shm_segsz);
   const LockGuard guard(lock_);
-  if (addr != 0 && (flags & SHM_REMAP) != 0) engine_->unmap(page_down(addr), page_down(addr) + bytes);
+  bool went = false;
+  if (addr != 0 && (flags & SHM_REMAP) != 0) {
+    engine_->unmap(page_down(addr), page_down(addr) + bytes);
+    went = shared_going(page_down(addr), page_down(addr) + bytes);
+  }
   std::uint64_t at_hint = addr;
   if (abi == Abi::Ia32 && addr == 0) {
     // shmat has no 32-bit placement when issued by a 64-bit task: reserve the place first.
@@ -293,6 +310,7 @@ SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
   const std::int64_t rc = raw(SYS_shmat, std::int64_t{id}, at_hint, std::int64_t{flags});
   if (is_error(rc)) {
     if (at_hint != addr) raw(SYS_munmap, at_hint, bytes);
+    tell_shared(went);
     return SysRet::raw(rc);
   }
   const int prot =
@@ -306,8 +324,13 @@ SysRet Mm::detach_shm(std::uint64_t addr) {
   const auto it = vmas_.find(addr);
   const std::uint64_t end = it == vmas_.end() ? addr : it->second.end;
   if (end != addr) engine_->unmap(addr, end);
+  if (away_ != nullptr && end != addr) away_->dropping(addr, end, false);
+  const bool went = shared_going(addr, end);
   const std::int64_t rc = raw(SYS_shmdt, addr);
-  if (is_error(rc)) return SysRet::raw(rc);
+  if (is_error(rc)) {
+    tell_shared(went);
+    return SysRet::raw(rc);
+  }
   refresh_from_host(vmas_, addr, end);
   tell_shared(true);
   return SysRet::raw(rc);

@@ -37,6 +37,12 @@ class Mm {
   engine::Engine& engine() { return *engine_; }
   Lock& lock() { return lock_; }
 
+  /// Whether memory that is shared with others lies in the range.
+  bool shares(std::uint64_t begin, std::uint64_t end) {
+    const LockGuard guard(lock_);
+    return has_shared(begin, end);
+  }
+
   // The mmap family, with the arguments and results of the manual pages (section 2); `abi` says where a
   // mapping without an address may lie.  None of them lets the guest touch the VMM's zone: it is
   // ENOMEM/EINVAL there, like an address above TASK_SIZE.
@@ -86,6 +92,12 @@ class Mm {
   void note_mapping(std::uint64_t at, std::uint64_t len, int prot, int flags, int fd);
   static std::uint64_t file_end(std::uint64_t addr, std::uint64_t vma_end, std::uint32_t prot);
   [[nodiscard]] bool has_shared(std::uint64_t begin, std::uint64_t end) const;
+  /// Before a change; true if some of the range is shared.
+  bool shared_going(std::uint64_t begin, std::uint64_t end) {
+    const bool shared = has_shared(begin, end);
+    if (shared && shared_watch_ != nullptr) shared_watch_->shared_going(begin, end);
+    return shared;
+  }
   void tell_shared(bool changed) {
     if (changed && shared_watch_ != nullptr) shared_watch_->shared_changed();
   }

@@ -40,6 +40,9 @@ class SharedWatch {
 
   /// On the task's thread, under the mm lock.
   virtual void shared_changed() = 0;
+  /// Before: shared mappings in [begin, end) go or move.  What is still there at the next shared_changed()
+  /// stays.
+  virtual void shared_going(std::uint64_t begin, std::uint64_t end) = 0;
 };
 
 }  // namespace hpcvmm::mem

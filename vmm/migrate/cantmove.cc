@@ -31,30 +31,35 @@ std::string name_of(std::uint64_t at) {
 
 std::string Home::cannot_move_locked() const {
   std::uint64_t private_bytes = 0;
-  std::uint64_t largest = 0;
-  std::uint64_t largest_at = 0;
-  unsigned shared = 0;
-  for (const auto& [begin, v] : mm_->vmas_locked()) {
-    if (!v.file) private_bytes += v.end - begin;
-    if (!v.shared || v.steady) continue;
-    ++shared;
-    if (v.end - begin <= largest) continue;
-    largest = v.end - begin;
-    largest_at = begin;
-  }
-  if (shared != 0) {
-    std::string why = "shared memory mapping (" + name_of(largest_at) + ", " + size_text(largest);
-    if (shared > 1) why += "; " + std::to_string(shared - 1) + " more";
-    return why + ")";
-  }
+  for (const auto& [begin, v] : mm_->vmas_locked())
+    if (!v.file && !v.shared) private_bytes += v.end - begin;
+  if (std::string why = why_not_shared_locked(); !why.empty()) return why;
   if (private_bytes > kMostAnonymous) return "more than 64 GiB of address space";
   return {};
 }
 
-/// By whoever maps or unmaps shared memory, under the mm lock.
-void Home::shared_changed() {
-  shared_news_.store(true);
-  poke();
+/// Of the shared mappings that keep it at home the largest, and why.
+std::string Home::why_not_shared_locked() const {
+  std::uint64_t largest = 0;
+  std::uint64_t largest_at = 0;
+  std::string largest_why;
+  unsigned count = 0;
+  for (const auto& [begin, v] : mm_->vmas_locked()) {
+    if (!v.shared || v.steady) continue;
+    share_.pieces(begin, v.end, [&](std::uint64_t from, std::uint64_t to, const share::Client::Range* r) {
+      if (r != nullptr && r->why.empty()) return;
+      ++count;
+      if (to - from <= largest) return;
+      largest = to - from;
+      largest_at = from;
+      largest_why = r != nullptr ? r->why : share_failed_;
+    });
+  }
+  if (count == 0) return {};
+  std::string why = "shared memory mapping (" + name_of(largest_at) + ", " + size_text(largest);
+  if (count > 1) why += "; " + std::to_string(count - 1) + " more";
+  why += ")";
+  return largest_why.empty() ? why : why + ": " + largest_why;
 }
 
 /// By the mover: `ps` shows the reason at once, not after the first attempt.

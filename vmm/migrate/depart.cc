@@ -74,6 +74,11 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
   i.host_vdso_end = who_.host_vdso_end;
   read_cpu_features(i.cpu_features);
   send(Stream::Urgent, {{&i, sizeof i}});
+  if (share_travels_) {
+    ShareServer s{};
+    copy_text(s.name, sizeof s.name, share_server_);
+    send(Stream::Urgent, {{&s, sizeof s}});
+  }
   return 0;
 }
 
@@ -97,6 +102,7 @@ int Home::ask(std::uint32_t node, local::Mode mode, std::string& why) {
     why = std::string("cannot watch its memory (") + ok.error().op + "): give it access to /dev/userfaultfd";
     return EPERM;
   }
+  if (const int rc = share_travel(node, why)) return rc;
   if (const int rc = open_channel(node, why)) return rc;
   if (const int rc = prepare_remote(why)) return rc;
   // What has not run yet has nothing worth warming: its pages go with the switch.
@@ -154,6 +160,10 @@ int Home::depart(std::uint32_t node, std::string& why) {
   }
   why = cannot_move_locked();
   if (!why.empty()) return EPERM;
+  if (!share_travels_ && !share_.empty()) {
+    why = "it has just mapped shared memory";
+    return EAGAIN;
+  }
   set_phase(Phase::Switch);
   trial::hold("switch");
   if (const int rc = leave_locked(quiet, why)) return rc;
@@ -170,6 +180,7 @@ int Home::depart(std::uint32_t node, std::string& why) {
 
 void Home::undo_ask() {
   if (channel_ != 0) close_channel();
+  share_back();
   close_uffd_ = 1;
   ring_bell(pager_poke_);
   if (!pager_runs_) uffd_.close();

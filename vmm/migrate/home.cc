@@ -129,6 +129,7 @@ void Home::describe(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry
     if (from < to)
       out.push_back({from, to, prot, kind, static_cast<std::uint8_t>(v.grows_down ? 1 : 0), 0, 0});
   };
+  if (v.shared && !v.steady) return describe_shared(begin, v, out);
   if (v.file && !takes_along(v)) {
     const std::uint64_t end = end_of_file(begin, v);
     describe_file(begin, end, v.prot, out);

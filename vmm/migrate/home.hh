@@ -26,6 +26,7 @@
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
 #include "vmm/migrate/written.hh"
+#include "vmm/share/client.hh"
 
 namespace hpcvmm::migrate {
 
@@ -134,6 +135,16 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) override;
   // mem::SharedWatch
   void shared_changed() override;
+  void shared_going(std::uint64_t begin, std::uint64_t end) override;
+
+  /// While a call of a guest thread's reads or writes the file behind a descriptor, which may be shared memory
+  /// with pages elsewhere: true if they have been brought home, until thaw_file().
+  bool freeze_file(std::uint64_t device, std::uint64_t inode);
+  void thaw_file(std::uint64_t device, std::uint64_t inode);
+  /// One load while nobody's shared memory is elsewhere.
+  [[nodiscard]] bool files_may_be_elsewhere() const { return share_.any_elsewhere(); }
+  /// A touch that the other node had no right for is right: a file has grown that is mapped there as it was.
+  [[nodiscard]] bool grew(std::uint64_t address);
 
  private:
   struct Range {
@@ -161,6 +172,14 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::string cannot_move_locked() const;
   void tell_cantmove();
   void report(const std::string& cantmove);
+  // share_home.cc
+  bool share_connect(std::string& why);
+  void share_sync_locked();
+  void share_one(std::uint64_t begin, std::uint64_t end);
+  int share_travel(std::uint32_t node, std::string& why);
+  void share_back();
+  void describe_shared(std::uint64_t begin, const mem::Vma& v, std::vector<MapEntry>& out);
+  [[nodiscard]] std::string why_not_shared_locked() const;
   void stop_all();
   void release_all();
   bool wait_until_quiet();
@@ -244,6 +263,11 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   Link link_;
   HomeFiles files_{link_};
   Uffd uffd_;
+  share::Client share_;
+  std::string share_server_;         // the mover's: the name of the server where it goes
+  bool share_travels_ = false;       // the mover's: the server has been told where it goes
+  std::string share_failed_;         // under the mm lock: why there is no server
+  bool share_inherited_ = false;     // of a fork child: the parent's memory is shared
   std::atomic<bool> started_{false};
   std::atomic<bool> note_entry_{false};
   std::atomic<int> mover_tid_{0};

@@ -22,6 +22,8 @@ struct HostHooks {
   /// The guest is stopped and its memory still here; every page of it is here again.
   void (*leaves)() = nullptr;
   void (*is_back)() = nullptr;
+  /// Starts the home's share server (vmm/share), which may be there already.
+  bool (*start_share_server)() = nullptr;
 };
 
 /// Set once, before anything else here is used.

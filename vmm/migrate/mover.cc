@@ -91,6 +91,8 @@ void Home::inherit(Home& parent) {
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
   parent.uffd_.close();
+  share_inherited_ = !parent.share_.empty();
+  share_.abandon(parent.share_);
   for (int* fd : {&parent.poke_, &parent.pager_poke_}) {
     if (*fd >= 0) host().close_fd(*fd);
     *fd = -1;
@@ -99,6 +101,12 @@ void Home::inherit(Home& parent) {
 }
 
 void Home::start_child() {
+  // Before it touches anything: pages of memory that it shares may be elsewhere.
+  if (share_inherited_) {
+    const mem::LockGuard guard(mm_->lock());
+    share_sync_locked();
+    if (!share_.connected()) die("no server for the memory that it shares with its parent");
+  }
   // A child that cannot register runs all the same, at home.
   static_cast<void>(start(*mm_, who_));
 }
@@ -129,8 +137,11 @@ void Home::set_phase(Phase p) {
 
 /// Waits for one message of hpcd's, or a poke.  False: hpcd has gone.
 bool Home::hear(int timeout_ms) {
-  pollfd p[2] = {{link_.control_fd(), POLLIN, 0}, {poke_, POLLIN, 0}};
-  if (::poll(p, 2, timeout_ms) <= 0) return true;
+  pollfd p[3] = {{link_.control_fd(), POLLIN, 0}, {poke_, POLLIN, 0}, {share_.socket(), 0, 0}};
+  if (::poll(p, 3, timeout_ms) <= 0) return true;
+  // Nobody watches over the pages that are elsewhere any more.
+  if (p[2].revents != 0 && share_.any_elsewhere()) die("the server of its shared memory has ended");
+  if (p[2].revents != 0 && timeout_ms != 0) sleep_us(1000);
   std::uint64_t count = 0;
   if (p[1].revents != 0) static_cast<void>(0 > ::read(poke_, &count, sizeof count));
   if (p[0].revents == 0) return true;
@@ -420,6 +431,7 @@ void Home::come_back() {
     pending_.clear();
   }
   close_channel();
+  share_back();
   host().is_back();
   set_phase(Phase::Home);
 }

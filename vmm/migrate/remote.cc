@@ -136,6 +136,11 @@ void Remote::serve() {
 void Remote::on_record(const local::Consumer::View& v, Stream stream) {
   Head head{};
   if (v.channel != kChannel || !read_as(head, v.data, v.bytes)) return;
+  if (static_cast<std::uint16_t>(head.type) == share::kServeNote && mm_ == nullptr && serve_shared != nullptr) {
+    const std::vector<std::byte> order(v.data, v.data + v.bytes);
+    link_.pop(stream);
+    serve_shared(link_, order.data(), order.size());
+  }
   if (stream == Stream::Urgent && put_off(head.type, v)) return;
   handle(v.data, v.bytes, stream);
 }
@@ -187,6 +192,14 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
     case Msg::Init: {
       Init i{};
       if (read_as(i, data, bytes)) on_init(i);
+      return;
+    }
+    case Msg::ShareServer: {
+      ShareServer s{};
+      if (read_as(s, data, bytes)) {
+        s.name[sizeof s.name - 1] = 0;
+        on_share_server(s);
+      }
       return;
     }
     case Msg::Maps: return on_maps(data, bytes);
@@ -462,7 +475,7 @@ int owned(int fd, int* owner) {
 
 }  // namespace
 
-void remote_main(OnStack on_stack, bool prepare_kvm) {
+void remote_main(OnStack on_stack, bool prepare_kvm, ServeShared serve_shared) {
   HostHooks hooks;
   hooks.hide_fd = owned;
   hooks.close_fd = [](int fd) { ::close(fd); };
@@ -473,6 +486,7 @@ void remote_main(OnStack on_stack, bool prepare_kvm) {
   auto* const remote = new Remote;  // lives as long as the process
   remote->kvm_fd = ::fcntl(4, F_GETFD) >= 0 ? 4 : ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
   remote->prepare_kvm = prepare_kvm;
+  remote->serve_shared = serve_shared;
   remote->uffd_device = ::fcntl(5, F_GETFD) >= 0 ? 5 : -1;
   for (int fd = 3; fd <= 5; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   if (auto found = vdso::host_vdso()) remote->vdso = *found;

@@ -15,7 +15,9 @@
 #include "vmm/migrate/files.hh"
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
+#include "vmm/migrate/remote.hh"
 #include "vmm/migrate/pages.hh"
+#include "vmm/share/client.hh"
 #include "vmm/migrate/wire.hh"
 
 namespace hpcvmm::migrate {
@@ -92,6 +94,7 @@ class Remote {
 
   int kvm_fd = -1, uffd_device = -1;
   bool prepare_kvm = false;
+  ServeShared serve_shared = nullptr;
   vdso::HostVdso vdso;
 
  private:
@@ -118,6 +121,10 @@ class Remote {
   void on_maps(const std::byte* data, std::size_t bytes);
   void make_map(const MapEntry& e);
   bool map_file(const MapEntry& e, std::uint64_t& end);
+  // share_remote.cc
+  void on_share_server(const ShareServer& s);
+  bool map_coherent(const MapEntry& e);
+  void unmap_coherent(std::uint64_t begin, std::uint64_t end);
   void on_files(const std::byte* data, std::size_t bytes);
   void on_file_pages(const std::byte* data, std::size_t bytes, bool bulk);
   void count_bulk(std::size_t bytes);
@@ -148,6 +155,7 @@ class Remote {
 
   Link link_;
   RemoteFiles files_{link_};
+  share::Client share_;
   mem::Lock turn_;  // whoever has it receives and serves faults
   Uffd uffd_;
   std::unique_ptr<mem::Mm> mm_;

@@ -81,6 +81,11 @@ void Remote::make_map(const MapEntry& e) {
     static_cast<void>(mm_->protect(e.begin, e.end - e.begin, PROT_READ));
     return;
   }
+  if (e.kind == PageKind::Coherent) {
+    if (!map_coherent(e)) give_up("shared memory cannot be mapped");
+    const mem::LockGuard guard(lock_);
+    return set_range(e.begin, {e.end, e.kind, false});
+  }
   std::uint64_t watched = e.begin;
   if (e.file != 0 && e.kind == PageKind::Shared && !map_file(e, watched)) give_up("no memory for a mapping");
   if (watched < e.end)
@@ -132,6 +137,7 @@ void Remote::on_drop(const Drop& d) {
   if (content_only) {
     static_cast<void>(mm_->advise(d.begin, d.end - d.begin, MADV_DONTNEED));
   } else if (d.end > d.begin) {
+    unmap_coherent(d.begin, d.end);
     static_cast<void>(mm_->unmap(d.begin, d.end - d.begin));
   }
   const Head ack{Msg::Ack, 0, d.head.id};
@@ -302,7 +308,8 @@ void Remote::on_leave() {
     for (const auto& [begin, r] : ranges_)
       if (r.grows_down) l.stack_begin = mem::host_mapping_begin(r.end - kPageSize);
     // Rights have no meaning for a process that does not run; pages must be readable.
-    for (const auto& [begin, r] : ranges_) ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
+    for (const auto& [begin, r] : ranges_)
+      if (r.kind != PageKind::Coherent) ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
   }
   send(Stream::Urgent, {{&l, sizeof l}});
   start_drain();
@@ -331,7 +338,7 @@ void Remote::drain() {
   {
     const mem::LockGuard guard(lock_);
     for (const auto& [begin, r] : ranges_) {
-      if (r.kind == PageKind::Shared) continue;
+      if (r.kind == PageKind::Shared || r.kind == PageKind::Coherent) continue;
       const std::uint64_t from = r.grows_down ? mem::host_mapping_begin(r.end - kPageSize) : begin;
       all.emplace_back(std::min(from, begin), r.end);
     }

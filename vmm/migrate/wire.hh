@@ -16,7 +16,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 3;
+inline constexpr std::uint32_t kWireVersion = 4;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -42,6 +42,7 @@ enum class Msg : std::uint16_t {
   FilePages,   // pages of the stash that are a file's: taken from the copy there
   Credit,      // (both ways) so many bytes of bulk have been consumed
   CallData,    // (both ways) a part of what belongs to the next Run or Left of this vCPU
+  ShareServer,  // the name of the server of shared memory there; before Maps that need it
   // Remote to deputy.
   Ready = 64,
   Ack,
@@ -85,6 +86,7 @@ enum class PageKind : std::uint8_t {
   Shared = 2,  ///< read-only file pages: ask home; both may keep them
   Table = 3,   ///< the vDSO's table page: every node fills its own
   AtHome = 4,  ///< anonymous, and all of it at home until it is asked for
+  Coherent = 5,  ///< shared with other processes: whose pages come and go is the share servers' (vmm/share)
 };
 
 struct MapEntry {
@@ -93,7 +95,8 @@ struct MapEntry {
   std::uint32_t prot;
   PageKind kind;
   std::uint8_t grows_down;
-  std::uint16_t file = 0;    ///< kind Shared: number of the file whose unchanged pages these are; 0: ask home
+  /// kind Shared: number of the file whose unchanged pages these are; 0: ask home.  Coherent: of the object.
+  std::uint16_t file = 0;
   std::uint64_t offset = 0;  ///< of the first page in it
 };
 struct Maps {
@@ -128,6 +131,11 @@ struct Wake {
 
 /// Flag of Mapped: calls that need nothing of home may be made on the remote's node.
 inline constexpr std::uint16_t kMayCallLocally = 1;
+
+struct ShareServer {
+  Head head{Msg::ShareServer, 0, 0};
+  char name[64] = {};
+};
 
 struct Drop {
   Head head{Msg::Drop, 0, 0};  // id: acknowledgement; flags: kDropContent

@@ -49,7 +49,11 @@ struct Header {
   std::uint32_t bytes;  ///< of the whole message
 };
 
-enum class Role : std::uint8_t { Deputy = 1, Remote = 2 };
+enum class Role : std::uint8_t {
+  Deputy = 1,
+  Remote = 2,
+  Share = 3,  ///< keeps memory that processes share (vmm/share): opens channels, and is no guest
+};
 enum class EngineKind : std::uint8_t { Kvm = 0, Direct = 1 };
 
 enum class Kind : std::uint8_t { Measured = 0, Cpu = 1, Io = 2 };
