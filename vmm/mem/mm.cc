@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
 
@@ -172,6 +173,7 @@ SysRet Mm::unmap(std::uint64_t addr, std::uint64_t len) {
     return SysRet::raw(rc);
   }
   vmas_.erase(addr, addr + bytes);
+  drop_attached(addr, addr + bytes);
   tell_shared(shared);
   return SysRet::raw(rc);
 }
@@ -313,14 +315,57 @@ SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
     tell_shared(went);
     return SysRet::raw(rc);
   }
+  keep_attached(static_cast<std::uint64_t>(rc), bytes, flags);
   const int prot =
       PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) | ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0);
   note_mapping(static_cast<std::uint64_t>(rc), bytes, prot, MAP_SHARED | MAP_ANONYMOUS, -1);
   return SysRet::raw(rc);
 }
 
+// userfaultfd takes no mapping that shmat made, but one of the same file: the segment stays attached in the
+// zone, for the kernel's count of attachments, and the guest gets the file in its place.  Nothing of this is
+// needed where nobody moves; then, or without the right to open the file, all stays as shmat made it.
+void Mm::keep_attached(std::uint64_t at, std::uint64_t bytes, int flags) {
+  if (shared_watch_ == nullptr) return;
+  std::array<char, 64> path{};
+  std::snprintf(path.data(), path.size(), "/proc/self/map_files/%lx-%lx", static_cast<unsigned long>(at),
+                static_cast<unsigned long>(at + bytes));
+  const bool reads_only = (flags & SHM_RDONLY) != 0;
+  const int fd = ::open(path.data(), (reads_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+  if (fd < 0) return;
+  const int prot = PROT_READ | (reads_only ? 0 : PROT_WRITE) | ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0);
+  const std::uint64_t kept = arena_reserve(bytes);
+  const auto fixed = std::int64_t{MREMAP_MAYMOVE | MREMAP_FIXED};
+  if (kept != 0 && !is_error(raw(SYS_mremap, at, bytes, bytes, fixed, kept))) {
+    if (is_error(raw(SYS_mmap, at, bytes, std::int64_t{prot}, std::int64_t{MAP_SHARED | MAP_FIXED},
+                     std::int64_t{fd}, std::int64_t{0})))
+      raw(SYS_mremap, kept, bytes, bytes, fixed, at);
+    else
+      attached_[at] = {kept, bytes};
+  }
+  ::close(fd);
+}
+
+/// The guest's part of a segment has been unmapped, all of it.
+void Mm::drop_attached(std::uint64_t begin, std::uint64_t end) {
+  for (auto it = attached_.lower_bound(begin); it != attached_.end() && it->first + it->second.bytes <= end;) {
+    raw(SYS_shmdt, it->second.kept);
+    it = attached_.erase(it);
+  }
+}
+
 SysRet Mm::detach_shm(std::uint64_t addr) {
   const LockGuard guard(lock_);
+  if (const auto kept = attached_.find(addr); kept != attached_.end()) {
+    const std::uint64_t bytes = kept->second.bytes;
+    engine_->unmap(addr, addr + bytes);
+    shared_going(addr, addr + bytes);
+    raw(SYS_munmap, addr, bytes);
+    drop_attached(addr, addr + bytes);
+    vmas_.erase(addr, addr + bytes);
+    tell_shared(true);
+    return SysRet::ok(0);
+  }
   const auto it = vmas_.find(addr);
   const std::uint64_t end = it == vmas_.end() ? addr : it->second.end;
   if (end != addr) engine_->unmap(addr, end);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include "hpcvmm/base/cpu.hh"
@@ -102,6 +103,8 @@ class Mm {
     if (changed && shared_watch_ != nullptr) shared_watch_->shared_changed();
   }
   void reserve_places();
+  void keep_attached(std::uint64_t at, std::uint64_t bytes, int flags);
+  void drop_attached(std::uint64_t begin, std::uint64_t end);
   Touch stack_touch(std::uint64_t addr);
 
   std::unique_ptr<engine::Engine> engine_;
@@ -109,6 +112,10 @@ class Mm {
   VmaList vmas_;
   PagesAway* away_ = nullptr;
   SharedWatch* shared_watch_ = nullptr;
+  struct Attached {
+    std::uint64_t kept = 0, bytes = 0;  // in the zone
+  };
+  std::map<std::uint64_t, Attached> attached_;  // by the guest's address
   std::uint64_t brk_start_ = 0;
   std::uint64_t brk_ = 0;
 };

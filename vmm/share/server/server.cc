@@ -123,7 +123,7 @@ void Server::hear(Sharer& c) {
 }
 
 void Server::wait(std::uint64_t until_us) {
-  if (!link_->prepare_sleep()) return;
+  if (link_->attached() && !link_->prepare_sleep()) return;
   std::vector<pollfd> p{{listener_.get(), POLLIN, 0},
                         {link_->control_fd(), POLLIN, 0},
                         {link_->attached() ? link_->wake_fd() : -1, POLLIN, 0}};
@@ -137,7 +137,7 @@ void Server::wait(std::uint64_t until_us) {
   t.tv_sec = static_cast<time_t>(us / 1'000'000);
   t.tv_nsec = static_cast<long>(us % 1'000'000 * 1000);
   ::ppoll(p.data(), p.size(), until_us != 0 ? &t : nullptr, nullptr);
-  link_->woken();
+  if (link_->attached()) link_->woken();
   if (p[1].revents != 0) on_control();
   const std::size_t known = clients_.size();
   for (std::size_t i = 0; i < known; ++i) {
