@@ -183,7 +183,10 @@ void Home::undo_ask() {
   share_back();
   close_uffd_ = 1;
   ring_bell(pager_poke_);
-  if (!pager_runs_) uffd_.close();
+  if (!pager_runs_) {
+    uffd_.close();
+    close_uffd_ = 0;
+  }
   while (pager_runs_ && close_uffd_.load() != 0) futex_wait(&close_uffd_, 1);
   set_phase(Phase::Home);
 }

@@ -91,7 +91,7 @@ void Home::inherit(Home& parent) {
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
   parent.uffd_.close();
-  share_inherited_ = !parent.share_.empty();
+  share_inherited_ = !parent.share_.empty() && parent.why_not_shared_locked().empty();
   share_.abandon(parent.share_);
   for (int* fd : {&parent.poke_, &parent.pager_poke_}) {
     if (*fd >= 0) host().close_fd(*fd);
@@ -105,7 +105,7 @@ void Home::start_child() {
   if (share_inherited_) {
     const mem::LockGuard guard(mm_->lock());
     share_sync_locked();
-    if (!share_.connected()) die("no server for the memory that it shares with its parent");
+    if (const std::string why = why_not_shared_locked(); !why.empty()) die(why.c_str());
   }
   // A child that cannot register runs all the same, at home.
   static_cast<void>(start(*mm_, who_));

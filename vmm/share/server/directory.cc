@@ -96,7 +96,6 @@ void Directory::finish(std::uint64_t number, Page& p, std::uint64_t now_us) {
   p.busy = false;
   if (p.readers != 0 || p.owner == 0) {
     // Home has the content.
-    const bool had = p.readers != 0 && (p.readers & bit(who)) != 0;
     if (!p.now.write) {
       actions_.share(number, content);
       p.readers |= bit(0) | bit(who);
@@ -106,7 +105,8 @@ void Directory::finish(std::uint64_t number, Page& p, std::uint64_t now_us) {
       p.owner = who;
     }
     if (who == 0) return give_home(number, p, now_us);
-    return actions_.grant(who, number, p.now.write, had ? nullptr : &content);
+    // The content also for who had it to read: it may be giving that back at this moment.
+    return actions_.grant(who, number, p.now.write, &content);
   }
   if (!p.has_content) {
     actions_.lost(number);

@@ -93,7 +93,8 @@ int watch(Object& o) {
   int error = 0;
   each_range(o, [&](const Sharer& c, std::uint64_t begin, std::uint64_t end) {
     if (error == 0) error = register_range(c, begin, end);
-    if (error == ESRCH) error = 0;  // it has just ended
+    // Who has just ended has no address space any more; registering calls that ENOMEM.
+    if (error == ENOMEM && set_protection(c, begin, kPageBytes, false) == ESRCH) error = 0;
   });
   if (error == 0) {
     o.watched = true;
