@@ -147,8 +147,9 @@ void Directory::yielded(Party party, std::uint64_t page, std::uint32_t serial, c
       p.readers &= ~bit(party);
       if (p.readers == bit(0)) p.readers = 0;
     } else if (p.owner == party && p.busy) {
-      keep(p, content);  // its answer to the question is on its way
-      p.gave_up = true;
+      // Its answer to the question is on its way.  Without content: an older copy, to read only.
+      keep(p, content);
+      p.gave_up = p.gave_up || content != nullptr;
       return;
     } else if (p.owner == party && content != nullptr) {
       actions_.put(page, *content, true);

@@ -126,6 +126,7 @@ void HomeObject::grant(Party party, std::uint64_t page, bool write, const Conten
 
 /// Nobody can go on who counts on it.
 void HomeObject::lost(std::uint64_t page) {
+  static_cast<void>(page);
   for (const Sharer* c : clients) ::kill(c->pid, SIGKILL);
 }
 
