@@ -28,6 +28,8 @@ namespace {
 namespace local = wire::local;
 
 constexpr std::uint64_t kIdleUs = 3'000'000;      // without clients: the end
+constexpr std::uint64_t kForkUs = 1'000'000;      // until a forked process must have told of itself
+constexpr std::uint64_t kLookAgainUs = 20'000;
 constexpr std::uint64_t kNodeIdleUs = 500'000;    // a channel that nobody needs
 constexpr std::uint32_t kTmpfs = 0x01021994;      // statfs(2)
 
@@ -174,7 +176,16 @@ bool HomeServer::on_request(Sharer& c, const Request& r, UniqueFd fd, Reply& out
     case Ask::Hello: send = table_fd_; return true;
     case Ask::Add: add(c, r, std::move(fd), out); return true;
     case Ask::Remove: sharers::remove(c, r.begin, r.end); return true;
-    case Ask::Travel: return travel(c, r, out);
+    case Ask::Travel: {
+      c.travel_until_us = migrate::now_us() + kForkUs;
+      c.travel_again_us = 0;
+      const bool answered = travel(c, r, out);
+      if (!answered && c.waits_for_node == 0) {
+        c.travel_again_us = migrate::now_us() + kLookAgainUs;
+        c.travels_to = r.node;
+      }
+      return answered;
+    }
     case Ask::Back: c.node = 0; return true;
     case Ask::Freeze: return freeze(c, r, out);
     case Ask::Thaw: thaw(c, r.device, r.inode); return true;
@@ -218,9 +229,9 @@ void HomeServer::add(Sharer& c, const Request& r, UniqueFd fd, Reply& out) {
 int HomeServer::activate(HomeObject& o, std::string& why) {
   std::vector<std::int32_t> ours;
   for (const Sharer* c : o.clients) ours.push_back(c->pid);
-  if (const std::string other = find_outsider(o.device, o.inode, ours); !other.empty()) {
-    why = "shared with " + other;
-    return EBUSY;
+  if (const Outsider other = find_outsider(o.device, o.inode, ours); !other.name.empty()) {
+    why = "shared with " + other.name + (other.is_own ? ", which has another home" : ", which hpc-vmm does not run");
+    return other.is_own ? EAGAIN : EBUSY;
   }
   if (const int e = sharers::watch(o)) {
     why = "it cannot be watched (errno " + std::to_string(e) + ")";
@@ -240,6 +251,7 @@ bool HomeServer::travel(Sharer& c, const Request& r, Reply& out) {
     mine.push_back(o);
     if (const int e = activate(*o, why)) {
       c.node = 0;
+      if (e == EAGAIN && migrate::now_us() < c.travel_until_us) return false;
       out.code = e;
       std::snprintf(out.text, sizeof out.text, "%s", why.c_str());
       return true;
@@ -475,6 +487,20 @@ std::uint64_t HomeServer::tick(std::uint64_t now_us) {
       return std::find(c->freezes.begin(), c->freezes.end(), &o) != c->freezes.end();
     });
     it = !o.watched && o.clients.empty() && !frozen ? objects_.erase(it) : std::next(it);
+  }
+  for (const auto& c : clients_) {
+    if (c->travel_again_us == 0) continue;
+    if (now_us >= c->travel_again_us) {
+      c->travel_again_us = 0;
+      Request r;
+      r.node = c->travels_to;
+      Reply out;
+      if (travel(*c, r, out))
+        answer(*c, out, -1);
+      else if (c->waits_for_node == 0)
+        c->travel_again_us = now_us + kLookAgainUs;
+    }
+    no_later(c->travel_again_us);
   }
   while (close_unused(now_us)) {
   }

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -37,19 +38,28 @@ bool maps(std::int32_t pid, const std::string& mark) {
   return false;
 }
 
+/// It is this executable.
+bool runs_here(std::int32_t pid) {
+  struct stat own {};
+  struct stat other {};
+  return ::stat("/proc/self/exe", &own) == 0 &&
+         ::stat(("/proc/" + std::to_string(pid) + "/exe").c_str(), &other) == 0 && own.st_dev == other.st_dev &&
+         own.st_ino == other.st_ino;
+}
+
 bool same_memory(std::int32_t a, std::int32_t b) {
   return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
 }
 
 }  // namespace
 
-std::string find_outsider(std::uint64_t device, std::uint64_t inode, const std::vector<std::int32_t>& ours) {
+Outsider find_outsider(std::uint64_t device, std::uint64_t inode, const std::vector<std::int32_t>& ours) {
   std::array<char, 64> mark{};
   std::snprintf(mark.data(), mark.size(), " %02x:%02x %llu", gnu_dev_major(device), gnu_dev_minor(device),
                 static_cast<unsigned long long>(inode));
   DIR* const dir = ::opendir("/proc");
-  if (dir == nullptr) return "others, perhaps: /proc cannot be read";
-  std::string found;
+  if (dir == nullptr) return {"others, perhaps: /proc cannot be read", false};
+  Outsider found;
   while (const dirent* const e = ::readdir(dir)) {
     char* end = nullptr;
     const auto pid = static_cast<std::int32_t>(std::strtol(e->d_name, &end, 10));
@@ -58,7 +68,7 @@ std::string find_outsider(std::uint64_t device, std::uint64_t inode, const std::
     if (std::any_of(ours.begin(), ours.end(), [&](std::int32_t own) { return same_memory(pid, own); })) continue;
     std::string name = read_all("/proc/" + std::to_string(pid) + "/comm");
     if (!name.empty() && name.back() == '\n') name.pop_back();
-    found = name + " (pid " + std::to_string(pid) + "), which hpc-vmm does not run";
+    found = {name + " (pid " + std::to_string(pid) + ")", runs_here(pid)};
     break;
   }
   ::closedir(dir);

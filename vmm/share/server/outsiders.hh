@@ -7,8 +7,12 @@
 
 namespace hpcvmm::share {
 
-/// A process other than `ours` (and what shares their memory) that maps the file: "NAME (pid N)"; empty:
-/// none.  Looks at all that this user may look at: milliseconds.  Threads: any.
-std::string find_outsider(std::uint64_t device, std::uint64_t inode, const std::vector<std::int32_t>& ours);
+struct Outsider {
+  std::string name;     ///< "NAME (pid N)"; empty: there is none
+  bool is_own = false;  ///< hpc-vmm runs it: it has just been forked and will tell soon, or has another home
+};
+/// A process other than `ours` (and what shares their memory) that maps the file.  Looks at all that this
+/// user may look at: milliseconds.  Threads: any.
+Outsider find_outsider(std::uint64_t device, std::uint64_t inode, const std::vector<std::int32_t>& ours);
 
 }  // namespace hpcvmm::share

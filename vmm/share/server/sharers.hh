@@ -31,6 +31,9 @@ struct Sharer {
   std::map<std::uint64_t, Range> ranges;
   bool gone = false;
   std::uint32_t waits_for_node = 0;    ///< Travel that has not been answered
+  std::uint64_t travel_again_us = 0;   ///< Travel is tried again: somebody has just been forked
+  std::uint64_t travel_until_us = 0;
+  std::uint32_t travels_to = 0;
   std::vector<Object*> freezes;        ///< not thawed yet
   Object* waits_frozen = nullptr;      ///< Freeze that has not been answered
 };
