@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+"""shared.py BIN-FOLDER TESTS-FOLDER ENGINE
+
+Processes on different nodes that share memory: one that is stopped holds nobody up, what one has written is there when it
+has been killed, and where a process that hpc-vmm does not run has the memory, too, nobody moves.  Needs root.
+"""
+import mmap
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from failures import Cluster, Failure, until
+
+
+class Keeper:
+    def __init__(self, cluster, tests, engine, *words):
+        self.cluster = cluster
+        self.process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--", tests / "keeper.64", *words],
+                                        env=cluster.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.child = int(self.process.stdout.readline().split()[1])
+
+    def migrate(self, pid, node):
+        return self.cluster.verb("migrate", str(pid), str(node))
+
+    def look(self, command="l"):
+        """(how far the child is, what is wrong)"""
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        words = self.process.stdout.readline().split()
+        if not words:
+            raise Failure(f"the parent has ended ({self.process.wait(5)})")
+        return int(words[1]), int(words[3])
+
+    def end(self):
+        try:
+            os.kill(self.child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def grows(keeper):
+    before = keeper.look()[0]
+    until("the parent sees what the child writes", lambda: keeper.look()[0] > before, 20)
+
+
+def check(cluster, tests, engine):
+    keeper = Keeper(cluster, tests, engine)
+    try:
+        for pid, node in ((keeper.child, 2), (keeper.process.pid, 3)):
+            if (done := keeper.migrate(pid, node)).returncode != 0:
+                raise Failure(f"migrate: {done.stderr}")
+            grows(keeper)
+        if [cluster.where(p) for p in (keeper.child, keeper.process.pid)] != [2, 3]:
+            raise Failure("they are not where they were sent")
+        os.kill(keeper.child, signal.SIGSTOP)
+        time.sleep(0.3)
+        began = time.monotonic()
+        count = keeper.look()[0]
+        if keeper.look()[0] != count or time.monotonic() - began > 10:
+            raise Failure("a stopped child goes on, or holds its parent up")
+        os.kill(keeper.child, signal.SIGCONT)
+        grows(keeper)
+        os.kill(keeper.child, signal.SIGKILL)
+        count, wrong = keeper.look("w")
+        if wrong != 0:
+            raise Failure(f"{wrong} words of {count} are lost with the child")
+        if (done := keeper.migrate(keeper.process.pid, "home")).returncode != 0:
+            raise Failure(f"migrate home: {done.stderr}")
+        if keeper.look("w") != (count, 0):
+            raise Failure("something is lost on the way home")
+    finally:
+        keeper.end()
+
+
+def check_outsider(cluster, tests, engine):
+    """This process maps the file, too."""
+    name = pathlib.Path(f"/dev/shm/hpc-vmm-test-{os.getpid()}")
+    keeper = Keeper(cluster, tests, engine, name)
+    try:
+        with name.open("r+b") as file:
+            mapped = mmap.mmap(file.fileno(), 4096)
+        done = keeper.migrate(keeper.child, 2)
+        if done.returncode == 0 or str(os.getpid()) not in done.stderr:
+            raise Failure(f"shared with this process it moves: {done.stdout}{done.stderr}")
+        mapped.close()
+        if (done := keeper.migrate(keeper.child, 2)).returncode != 0:
+            raise Failure(f"migrate: {done.stderr}")
+        grows(keeper)
+    finally:
+        keeper.end()
+        name.unlink()
+
+
+def main():
+    bins, tests = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
+    work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-shared-"))
+    work.chmod(0o755)
+    cluster = Cluster(bins, tests, "memif", work)
+    wrong = None
+    try:
+        cluster.up()
+        check(cluster, tests, sys.argv[3])
+        check_outsider(cluster, tests, sys.argv[3])
+    except Failure as f:
+        wrong = f
+    finally:
+        down = cluster.verb("down")
+        shutil.rmtree(work)
+    if down.returncode != 0:
+        wrong = wrong or f"down: {down.stderr}"
+    print(wrong or "shared: ok")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
