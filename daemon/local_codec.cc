@@ -35,7 +35,8 @@ const char* wrong_with(const local::Settings& s) {
 LocalMessage parse_register(std::span<const std::byte> datagram) {
   local::Register m;
   if (!take(datagram, m)) return BadMessage{"Register of a wrong size"};
-  if (m.role != local::Role::Deputy && m.role != local::Role::Remote && m.role != local::Role::Share) return BadMessage{"unknown role"};
+  if (m.role != local::Role::Deputy && m.role != local::Role::Remote && m.role != local::Role::Share)
+    return BadMessage{"unknown role"};
   if (!good(m.engine)) return BadMessage{"unknown engine"};
   if (const char* wrong = wrong_with(m.settings)) return BadMessage{wrong};
   clean(m.comm);

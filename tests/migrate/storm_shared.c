@@ -126,7 +126,7 @@ static int play(struct shared *s, unsigned self) {
     for (unsigned j = 0; j < 4096; ++j)
       if (s->pages[i][j] != (unsigned char)(i * 7 + j)) ++wrong;
   pthread_barrier_wait(&s->barrier);
-  work(30000);
+  work(120000);
   return wrong;
 }
 

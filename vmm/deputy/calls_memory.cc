@@ -63,7 +63,8 @@ SysRet call_old_mmap(const CallContext& c) {
 SysRet call_munmap(const CallContext& c) { return c.mm().unmap(c.arg(0), c.arg(1)); }
 
 SysRet call_mremap(const CallContext& c) {
-  if (c.mm().shares(c.arg(0), c.arg(0) + std::max<std::uint64_t>(page_up(c.arg(1)), 1)) && !home_of(c.task).all_here()) {
+  if (c.mm().shares(c.arg(0), c.arg(0) + std::max<std::uint64_t>(page_up(c.arg(1)), 1)) &&
+      !home_of(c.task).all_here()) {
     const AtHome here(c.task);
     return c.mm().remap(c.abi, c.arg(0), c.arg(1), c.arg(2), c.as_int(3), c.arg(4));
   }

@@ -40,9 +40,9 @@
 #include "vmm/mem/host_maps.hh"
 #include "vmm/mem/user_copy.hh"
 #include "vmm/migrate/remote.hh"
-#include "vmm/share/server/server.hh"
 #include "vmm/probe/blob_cache.hh"
 #include "vmm/probe/engine_facts.hh"
+#include "vmm/share/server/server.hh"
 
 extern "C" [[noreturn]] void hpcvmm_on_stack(void* top, void (*start)(void*), void* arg);
 
@@ -409,9 +409,7 @@ int kvm_fd() { return g_kvm_fd; }
 int self_fd() { return g_self_fd; }
 int cluster_fd() { return g_cluster_fd; }
 
-void serve_remote(bool prepare_kvm) {
-  migrate::remote_main(hpcvmm_on_stack, prepare_kvm, share::serve_node);
-}
+void serve_remote(bool prepare_kvm) { migrate::remote_main(hpcvmm_on_stack, prepare_kvm, share::serve_node); }
 
 int launch(LaunchRequest request) {
   auto* const s = new Start;

@@ -49,7 +49,8 @@ struct Birth {
   for (int fd = 0; fd < 3; ++fd) raw_call(SYS_close, word(fd));
   // Without /dev/null (a bare root directory) the three stay closed but for copies of the socket's name.
   for (int fd = 0; fd < 3; ++fd)
-    if (raw_call(SYS_openat, word(AT_FDCWD), word(null), O_RDWR) < 0) raw_call(SYS_dup3, kCluster, word(fd), 0);
+    if (raw_call(SYS_openat, word(AT_FDCWD), word(null), O_RDWR) < 0)
+      raw_call(SYS_dup3, kCluster, word(fd), 0);
   raw_call(SYS_chdir, word("/"));
   const std::uint64_t none = 0;
   raw_call(SYS_rt_sigprocmask, SIG_SETMASK, word(&none), 0, 8);

@@ -348,7 +348,8 @@ void Mm::keep_attached(std::uint64_t at, std::uint64_t bytes, int flags) {
 
 /// The guest's part of a segment has been unmapped, all of it.
 void Mm::drop_attached(std::uint64_t begin, std::uint64_t end) {
-  for (auto it = attached_.lower_bound(begin); it != attached_.end() && it->first + it->second.bytes <= end;) {
+  for (auto it = attached_.lower_bound(begin);
+       it != attached_.end() && it->first + it->second.bytes <= end;) {
     raw(SYS_shmdt, it->second.kept);
     it = attached_.erase(it);
   }

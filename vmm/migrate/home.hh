@@ -137,8 +137,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void shared_changed() override;
   void shared_going(std::uint64_t begin, std::uint64_t end) override;
 
-  /// While a call of a guest thread's reads or writes the file behind a descriptor, which may be shared memory
-  /// with pages elsewhere: true if they have been brought home, until thaw_file().
+  /// While a call of a guest thread's reads or writes the file behind a descriptor, which may be shared
+  /// memory with pages elsewhere: true if they have been brought home, until thaw_file().
   bool freeze_file(std::uint64_t device, std::uint64_t inode);
   void thaw_file(std::uint64_t device, std::uint64_t inode);
   /// One load while nobody's shared memory is elsewhere.
@@ -264,10 +264,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   HomeFiles files_{link_};
   Uffd uffd_;
   share::Client share_;
-  std::string share_server_;         // the mover's: the name of the server where it goes
-  bool share_travels_ = false;       // the mover's: the server has been told where it goes
-  std::string share_failed_;         // under the mm lock: why there is no server
-  bool share_inherited_ = false;     // of a fork child: the parent's memory is shared
+  std::string share_server_;      // the mover's: the name of the server where it goes
+  bool share_travels_ = false;    // the mover's: the server has been told where it goes
+  std::string share_failed_;      // under the mm lock: why there is no server
+  bool share_inherited_ = false;  // of a fork child: the parent's memory is shared
   std::atomic<bool> started_{false};
   std::atomic<bool> note_entry_{false};
   std::atomic<int> mover_tid_{0};

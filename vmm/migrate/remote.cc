@@ -136,7 +136,8 @@ void Remote::serve() {
 void Remote::on_record(const local::Consumer::View& v, Stream stream) {
   Head head{};
   if (v.channel != kChannel || !read_as(head, v.data, v.bytes)) return;
-  if (static_cast<std::uint16_t>(head.type) == share::kServeNote && mm_ == nullptr && serve_shared != nullptr) {
+  if (static_cast<std::uint16_t>(head.type) == share::kServeNote && mm_ == nullptr &&
+      serve_shared != nullptr) {
     const std::vector<std::byte> order(v.data, v.data + v.bytes);
     link_.pop(stream);
     serve_shared(link_, order.data(), order.size());

@@ -15,10 +15,10 @@
 #include "vmm/migrate/files.hh"
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
-#include "vmm/migrate/remote.hh"
 #include "vmm/migrate/pages.hh"
-#include "vmm/share/client.hh"
+#include "vmm/migrate/remote.hh"
 #include "vmm/migrate/wire.hh"
+#include "vmm/share/client.hh"
 
 namespace hpcvmm::migrate {
 

@@ -1,4 +1,5 @@
-// Memory that is shared with other processes, at home: who is told of it, and what the other node has to know.
+// Memory that is shared with other processes, at home: who is told of it, and what the other node has to
+// know.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -35,7 +36,8 @@ int open_mapped(const mem::HostFile& f, const char*& why) {
     if (::statfs(at, &fs) != 0 || ::stat(at, &s) != 0) return -1;
     errno = 0;
     // Opening a device could do something.
-    if (static_cast<std::uint32_t>(fs.f_type) != kTmpfs || !S_ISREG(s.st_mode) || s.st_ino != f.inode) return -1;
+    if (static_cast<std::uint32_t>(fs.f_type) != kTmpfs || !S_ISREG(s.st_mode) || s.st_ino != f.inode)
+      return -1;
     return ::open(at, O_RDWR | O_CLOEXEC);
   };
   errno = 0;

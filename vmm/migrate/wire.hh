@@ -20,28 +20,28 @@ inline constexpr std::uint32_t kWireVersion = 4;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
-  Init = 1,    // who comes; answered by Ready
-  Maps,        // mappings to make, none of which exists yet
-  Drop,        // forget a range (Ack)
-  Protect,     // change rights (Ack)
-  Prepare,     // this vCPU will come: make it
-  Prepared,    // everything there is so far has been told (Ack)
-  Run,         // run this vCPU from these registers; answered by Left
-  Kick,        // make it leave the guest
-  GetFp,       // answered by Fp
-  Take,        // this page, please; answered by Pages
-  Kept,        // home has kept this page of the stash
-  Mapped,      // every mapping has been told: bulk pages have a place now
-  PageWanted,  // (remote to deputy) a guest thread waits for this page
-  Pages,       // (both ways) pages; the receiver owns them from now on
-  PushDone,    // (in both streams) every page of the stash has been sent
-  Leave,       // no vCPU will run any more: send all pages
-  Entered,     // guest code runs at home: the pages may come in their mass
-  Waits,       // how many threads wait for private futexes at home; answered by Heard when id is not 0
-  Files,       // files that Maps will name; answered by FileHere for those that are there, too
-  FilePages,   // pages of the stash that are a file's: taken from the copy there
-  Credit,      // (both ways) so many bytes of bulk have been consumed
-  CallData,    // (both ways) a part of what belongs to the next Run or Left of this vCPU
+  Init = 1,     // who comes; answered by Ready
+  Maps,         // mappings to make, none of which exists yet
+  Drop,         // forget a range (Ack)
+  Protect,      // change rights (Ack)
+  Prepare,      // this vCPU will come: make it
+  Prepared,     // everything there is so far has been told (Ack)
+  Run,          // run this vCPU from these registers; answered by Left
+  Kick,         // make it leave the guest
+  GetFp,        // answered by Fp
+  Take,         // this page, please; answered by Pages
+  Kept,         // home has kept this page of the stash
+  Mapped,       // every mapping has been told: bulk pages have a place now
+  PageWanted,   // (remote to deputy) a guest thread waits for this page
+  Pages,        // (both ways) pages; the receiver owns them from now on
+  PushDone,     // (in both streams) every page of the stash has been sent
+  Leave,        // no vCPU will run any more: send all pages
+  Entered,      // guest code runs at home: the pages may come in their mass
+  Waits,        // how many threads wait for private futexes at home; answered by Heard when id is not 0
+  Files,        // files that Maps will name; answered by FileHere for those that are there, too
+  FilePages,    // pages of the stash that are a file's: taken from the copy there
+  Credit,       // (both ways) so many bytes of bulk have been consumed
+  CallData,     // (both ways) a part of what belongs to the next Run or Left of this vCPU
   ShareServer,  // the name of the server of shared memory there; before Maps that need it
   // Remote to deputy.
   Ready = 64,
@@ -81,11 +81,11 @@ struct Ready {
 };
 
 enum class PageKind : std::uint8_t {
-  Fresh = 0,   ///< anonymous, made just now: what has not been taken home is zero
-  Held = 1,    ///< anonymous with a past: ask home
-  Shared = 2,  ///< read-only file pages: ask home; both may keep them
-  Table = 3,   ///< the vDSO's table page: every node fills its own
-  AtHome = 4,  ///< anonymous, and all of it at home until it is asked for
+  Fresh = 0,     ///< anonymous, made just now: what has not been taken home is zero
+  Held = 1,      ///< anonymous with a past: ask home
+  Shared = 2,    ///< read-only file pages: ask home; both may keep them
+  Table = 3,     ///< the vDSO's table page: every node fills its own
+  AtHome = 4,    ///< anonymous, and all of it at home until it is asked for
   Coherent = 5,  ///< shared with other processes: whose pages come and go is the share servers' (vmm/share)
 };
 

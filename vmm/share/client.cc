@@ -111,7 +111,8 @@ bool Client::request(const Request& r, int fd, Reply& out, int* back) {
   return true;
 }
 
-void Client::add(std::uint64_t begin, std::uint64_t end, std::uint64_t offset, int fd, const char* why_no_fd) {
+void Client::add(std::uint64_t begin, std::uint64_t end, std::uint64_t offset, int fd,
+                 const char* why_no_fd) {
   Range range{end, offset, 0, {}};
   if (fd < 0) {
     range.why = why_no_fd;

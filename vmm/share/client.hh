@@ -83,7 +83,7 @@ class Client {
   Hooks hooks_{};
   int socket_ = -1;
   const Table* table_ = nullptr;
-  mem::Lock lock_;                        // the conversation
+  mem::Lock lock_;                         // the conversation
   std::map<std::uint64_t, Range> ranges_;  // under the mm lock
 };
 

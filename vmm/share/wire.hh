@@ -21,11 +21,11 @@ inline constexpr std::uint16_t kServeNote = 200;
 enum class Ask : std::uint32_t {
   Hello = 1,  ///< + a userfaultfd of the client's; answered with the Table at home
   Get,        ///< (not at home) the memory that stands for `object` here: comes with the answer
-  Add,        ///< [begin, end) maps the object from `offset` on.  At home + a descriptor of it, which names it
-  Remove,     ///< [begin, end) is about to be unmapped
-  Travel,     ///< the process wants to run on `node`: the name of the server there is the answer
-  Back,       ///< it runs at home again
-  Freeze,     ///< a call reads or writes the file `device`, `inode` itself: every page home until Thaw
+  Add,     ///< [begin, end) maps the object from `offset` on.  At home + a descriptor of it, which names it
+  Remove,  ///< [begin, end) is about to be unmapped
+  Travel,  ///< the process wants to run on `node`: the name of the server there is the answer
+  Back,    ///< it runs at home again
+  Freeze,  ///< a call reads or writes the file `device`, `inode` itself: every page home until Thaw
   Thaw,
 };
 

@@ -21,9 +21,8 @@ bool Directory::all_home() const {
 
 void Directory::request(Party party, std::uint64_t page, bool write, std::uint64_t now_us) {
   Page& p = pages_[page];
-  const bool again = std::any_of(p.queue.begin(), p.queue.end(), [&](const Request& r) {
-    return r.party == party && (r.write || !write);
-  });
+  const bool again = std::any_of(p.queue.begin(), p.queue.end(),
+                                 [&](const Request& r) { return r.party == party && (r.write || !write); });
   if (!again && !(p.busy && p.now.party == party && (p.now.write || !write)))
     p.queue.push_back({party, write});
   go(page, now_us);
@@ -50,8 +49,7 @@ void Directory::go(std::uint64_t number, std::uint64_t now_us) {
   }
   if (is_plain(p) && now_us >= p.rests_until) {
     pages_.erase(number);
-  } else if (is_plain(p) &&
-             std::find(resting_.begin(), resting_.end(), number) == resting_.end()) {
+  } else if (is_plain(p) && std::find(resting_.begin(), resting_.end(), number) == resting_.end()) {
     resting_.push_back(number);
   }
 }

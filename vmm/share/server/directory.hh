@@ -78,9 +78,9 @@ class Directory {
     std::uint64_t readers = 0;  // 0: `owner` has it alone
     Party owner = 0;
     bool busy = false, has_content = false;
-    bool gave_up = false;        // the owner, while it was asked: it keeps no copy
-    Request now{};               // while busy
-    std::uint64_t awaited = 0;   // parties whose answers are
+    bool gave_up = false;       // the owner, while it was asked: it keeps no copy
+    Request now{};              // while busy
+    std::uint64_t awaited = 0;  // parties whose answers are
     std::uint32_t serial = 0;
     std::uint64_t rests_until = 0;
     std::vector<Request> queue;
@@ -94,9 +94,7 @@ class Directory {
   void give(std::uint64_t number, Page& p, const Content* content, std::uint64_t now_us);
   void give_home(std::uint64_t number, Page& p, std::uint64_t now_us);
   void keep(Page& p, const Content* content);
-  static bool is_plain(const Page& p) {
-    return p.readers == 0 && p.owner == 0 && !p.busy && p.queue.empty();
-  }
+  static bool is_plain(const Page& p) { return p.readers == 0 && p.owner == 0 && !p.busy && p.queue.empty(); }
 
   Actions& actions_;
   std::unordered_map<std::uint64_t, Page> pages_;  // what is not in it home has alone

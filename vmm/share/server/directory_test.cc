@@ -215,8 +215,8 @@ TEST(Directory, TheOnlyCopyIsLostWithItsNode) {
   EXPECT_EQ(c.lost_pages, std::vector<std::uint64_t>{0});
 }
 
-// Every party writes, one after the other, what it has read and one: no step may be lost, whatever the order of
-// messages between the lines.
+// Every party writes, one after the other, what it has read and one: no step may be lost, whatever the order
+// of messages between the lines.
 TEST(Directory, NoWriteIsLostInAnyOrder) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     std::mt19937 random(seed);
@@ -256,7 +256,8 @@ TEST(Directory, NoWriteIsLostInAnyOrder) {
     ASSERT_TRUE(c.lost_pages.empty()) << "seed " << seed;
     ASSERT_TRUE(c.directory.all_home()) << "seed " << seed;
     for (std::uint64_t p = 0; p < Cluster::kPages; ++p)
-      ASSERT_EQ(static_cast<unsigned>(c.at[0][p].content[0]), written[p] % 256) << "seed " << seed << " page " << p;
+      ASSERT_EQ(static_cast<unsigned>(c.at[0][p].content[0]), written[p] % 256)
+          << "seed " << seed << " page " << p;
   }
 }
 

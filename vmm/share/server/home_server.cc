@@ -27,11 +27,11 @@ namespace {
 
 namespace local = wire::local;
 
-constexpr std::uint64_t kIdleUs = 3'000'000;      // without clients: the end
-constexpr std::uint64_t kForkUs = 1'000'000;      // until a forked process must have told of itself
+constexpr std::uint64_t kIdleUs = 3'000'000;  // without clients: the end
+constexpr std::uint64_t kForkUs = 1'000'000;  // until a forked process must have told of itself
 constexpr std::uint64_t kLookAgainUs = 20'000;
-constexpr std::uint64_t kNodeIdleUs = 500'000;    // a channel that nobody needs
-constexpr std::uint32_t kTmpfs = 0x01021994;      // statfs(2)
+constexpr std::uint64_t kNodeIdleUs = 500'000;  // a channel that nobody needs
+constexpr std::uint32_t kTmpfs = 0x01021994;    // statfs(2)
 
 struct Node {
   enum class State : std::uint8_t { Opening, Asked, Ready };
@@ -205,7 +205,8 @@ void HomeServer::add(Sharer& c, const Request& r, UniqueFd fd, Reply& out) {
     return refuse(EINVAL, "it cannot be looked at");
   if (static_cast<std::uint32_t>(fs.f_type) != kTmpfs || !S_ISREG(s.st_mode))
     return refuse(EOPNOTSUPP, "it is a file, not memory");
-  if (const int seals = ::fcntl(fd.get(), F_GET_SEALS); seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0)
+  if (const int seals = ::fcntl(fd.get(), F_GET_SEALS);
+      seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0)
     return refuse(EOPNOTSUPP, "it is sealed against writing");
   HomeObject* o = find(s.st_dev, s.st_ino);
   if (o == nullptr) {
@@ -230,7 +231,8 @@ int HomeServer::activate(HomeObject& o, std::string& why) {
   std::vector<std::int32_t> ours;
   for (const Sharer* c : o.clients) ours.push_back(c->pid);
   if (const Outsider other = find_outsider(o.device, o.inode, ours); !other.name.empty()) {
-    why = "shared with " + other.name + (other.is_own ? ", which has another home" : ", which hpc-vmm does not run");
+    why = "shared with " + other.name +
+          (other.is_own ? ", which has another home" : ", which hpc-vmm does not run");
     return other.is_own ? EAGAIN : EBUSY;
   }
   if (const int e = sharers::watch(o)) {
@@ -454,8 +456,9 @@ void HomeServer::publish() {
 
 bool HomeServer::close_unused(std::uint64_t now_us) {
   for (auto& [channel, n] : nodes_) {
-    const bool used = std::any_of(clients_.begin(), clients_.end(),
-                                  [&](const auto& c) { return c->node == n.node || c->waits_for_node == n.node; });
+    const bool used = std::any_of(clients_.begin(), clients_.end(), [&](const auto& c) {
+      return c->node == n.node || c->waits_for_node == n.node;
+    });
     const bool watched = std::any_of(objects_.begin(), objects_.end(),
                                      [](const auto& o) { return !o.second->directory.all_home(); });
     if (used || watched) n.used_us = now_us;

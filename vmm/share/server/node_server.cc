@@ -211,8 +211,10 @@ void NodeServer::flush(NodeObject& o) {
     y.object = o.number;
     y.page = page;
     Content content;
-    if (p.have == Have::Write) sharers::take(o, page, content);
-    else sharers::drop(o, page);
+    if (p.have == Have::Write)
+      sharers::take(o, page, content);
+    else
+      sharers::drop(o, page);
     send(kChannel, y, p.have == Have::Write ? &content : nullptr);
   }
   o.pages.clear();

@@ -43,13 +43,11 @@ bool runs_here(std::int32_t pid) {
   struct stat own {};
   struct stat other {};
   return ::stat("/proc/self/exe", &own) == 0 &&
-         ::stat(("/proc/" + std::to_string(pid) + "/exe").c_str(), &other) == 0 && own.st_dev == other.st_dev &&
-         own.st_ino == other.st_ino;
+         ::stat(("/proc/" + std::to_string(pid) + "/exe").c_str(), &other) == 0 &&
+         own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
-bool same_memory(std::int32_t a, std::int32_t b) {
-  return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
-}
+bool same_memory(std::int32_t a, std::int32_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
 
 }  // namespace
 
@@ -65,7 +63,8 @@ Outsider find_outsider(std::uint64_t device, std::uint64_t inode, const std::vec
     const auto pid = static_cast<std::int32_t>(std::strtol(e->d_name, &end, 10));
     if (pid <= 0 || *end != 0 || std::find(ours.begin(), ours.end(), pid) != ours.end()) continue;
     if (!maps(pid, mark.data())) continue;
-    if (std::any_of(ours.begin(), ours.end(), [&](std::int32_t own) { return same_memory(pid, own); })) continue;
+    if (std::any_of(ours.begin(), ours.end(), [&](std::int32_t own) { return same_memory(pid, own); }))
+      continue;
     std::string name = read_all("/proc/" + std::to_string(pid) + "/comm");
     if (!name.empty() && name.back() == '\n') name.pop_back();
     found = {name + " (pid " + std::to_string(pid) + ")", runs_here(pid)};

@@ -39,7 +39,8 @@ template <class F> void each_place(Object& o, std::uint64_t page, F each) {
   const std::uint64_t at = page * kPageBytes;
   for (Sharer* c : o.clients)
     for (const auto& [begin, r] : c->ranges)
-      if (r.object == &o && at >= r.offset && at - r.offset < r.end - begin) each(*c, begin + (at - r.offset));
+      if (r.object == &o && at >= r.offset && at - r.offset < r.end - begin)
+        each(*c, begin + (at - r.offset));
 }
 
 template <class F> void each_range(Object& o, F each) {

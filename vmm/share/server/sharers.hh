@@ -30,12 +30,12 @@ struct Sharer {
   std::uint32_t node = 0;  ///< at home: where it runs or is about to; 0: here
   std::map<std::uint64_t, Range> ranges;
   bool gone = false;
-  std::uint32_t waits_for_node = 0;    ///< Travel that has not been answered
-  std::uint64_t travel_again_us = 0;   ///< Travel is tried again: somebody has just been forked
+  std::uint32_t waits_for_node = 0;   ///< Travel that has not been answered
+  std::uint64_t travel_again_us = 0;  ///< Travel is tried again: somebody has just been forked
   std::uint64_t travel_until_us = 0;
   std::uint32_t travels_to = 0;
-  std::vector<Object*> freezes;        ///< not thawed yet
-  Object* waits_frozen = nullptr;      ///< Freeze that has not been answered
+  std::vector<Object*> freezes;    ///< not thawed yet
+  Object* waits_frozen = nullptr;  ///< Freeze that has not been answered
 };
 
 /// A thread of a client's that waits for a page.
@@ -47,7 +47,7 @@ struct Waiter {
 struct Object {
   std::uint32_t number = 0;
   UniqueFd fd;
-  bool watched = false;  ///< faults in its mappings come to us
+  bool watched = false;                                            ///< faults in its mappings come to us
   std::unordered_map<std::uint64_t, std::vector<Waiter>> waiters;  ///< by page
   std::vector<Sharer*> clients;                                    ///< that map it
   virtual ~Object() = default;
