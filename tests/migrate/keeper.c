@@ -1,4 +1,5 @@
-/* A child writes to memory that its parent shares; on each line from stdin the parent says what it finds there. */
+/* A child writes to memory that its parent shares; on each line from stdin the parent says what it finds
+ * there. */
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,14 +17,15 @@ struct shared {
 };
 
 /* argv[1], if there is one: a file of /dev/shm that is mapped instead of anonymous memory. */
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   char line[16];
   int fd = -1;
   if (argc > 1) {
     fd = open(argv[1], O_RDWR | O_CREAT, 0600);
     if (fd < 0 || ftruncate(fd, sizeof(struct shared)) != 0) return 2;
   }
-  struct shared *const s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+  struct shared* const s =
+      mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
   if (s == MAP_FAILED) return 2;
   const pid_t child = fork();
   if (child == 0)

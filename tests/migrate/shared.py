@@ -2,7 +2,7 @@
 """shared.py BIN-FOLDER TESTS-FOLDER ENGINE
 
 Processes on different nodes that share memory: one that is stopped holds nobody up, what one has written is there when it
-has been killed, and where a process that hpc-vmm does not run has the memory, too, nobody moves.  Needs root.
+has been killed, and where a process that hpc-vmm does not run maps or opens it, too, everybody stays at home.  Needs root.
 """
 import mmap
 import os
@@ -23,6 +23,7 @@ class Keeper:
         self.process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--", tests / "keeper.64", *words],
                                         env=cluster.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.child = int(self.process.stdout.readline().split()[1])
+        until("the child is known", lambda: cluster.where(self.child) is not None, 20)
 
     def migrate(self, pid, node):
         return self.cluster.verb("migrate", str(pid), str(node))
@@ -93,6 +94,17 @@ def check_outsider(cluster, tests, engine):
         mapped.close()
         if (done := keeper.migrate(keeper.child, 2)).returncode != 0:
             raise Failure(f"migrate: {done.stderr}")
+        grows(keeper)
+        # Whoever opens it now finds what has been written elsewhere, and nobody leaves while he has it.
+        before = keeper.look()[0]
+        with name.open("rb") as file:
+            if (count := int.from_bytes(file.read(8), sys.byteorder)) < before:
+                raise Failure(f"the file has {count}, the parent has seen {before}")
+            until("the child comes home", lambda: cluster.where(keeper.child) == 1, 20)
+            if keeper.migrate(keeper.child, 2).returncode == 0:
+                raise Failure("it leaves while this process has the file open")
+            grows(keeper)
+        until("it may leave again", lambda: keeper.migrate(keeper.child, 2).returncode == 0, 20)
         grows(keeper)
     finally:
         keeper.end()

@@ -4,11 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   char line[16];
   const int fd = open(argc > 1 ? argv[1] : "", O_RDWR | O_CREAT, 0600);
   if (fd < 0 || ftruncate(fd, 65536) != 0) return 2;
-  void *const at = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* const at = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) return 2;
   puts("mapped");
   fflush(stdout);

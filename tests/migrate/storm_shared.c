@@ -1,5 +1,5 @@
-/* Processes that share memory in each of the ways there are, and check that they see one memory.  Every line it prints
- * is the same however they are scheduled. */
+/* Processes that share memory in each of the ways there are, and check that they see one memory.  Every line
+ * it prints is the same however they are scheduled. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -30,7 +30,7 @@ struct shared {
   unsigned char pages[PAGES][4096];
 };
 
-static void die(const char *what) {
+static void die(const char* what) {
   perror(what);
   exit(1);
 }
@@ -39,12 +39,11 @@ static void die(const char *what) {
 static void work(unsigned us) {
   struct timespec a, b;
   clock_gettime(CLOCK_MONOTONIC, &a);
-  do
-    clock_gettime(CLOCK_MONOTONIC, &b);
+  do clock_gettime(CLOCK_MONOTONIC, &b);
   while ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000 < (long)us);
 }
 
-static void init(struct shared *s) {
+static void init(struct shared* s) {
   pthread_mutexattr_t m;
   pthread_condattr_t c;
   pthread_barrierattr_t b;
@@ -63,7 +62,7 @@ static void init(struct shared *s) {
 }
 
 /* What each of them does; returns how much it has found wrong. */
-static int play(struct shared *s, unsigned self) {
+static int play(struct shared* s, unsigned self) {
   int wrong = 0;
   for (unsigned i = 0; i < ROUNDS; ++i) atomic_fetch_add(&s->counter, 1);
   pthread_barrier_wait(&s->barrier);
@@ -130,7 +129,7 @@ static int play(struct shared *s, unsigned self) {
   return wrong;
 }
 
-static void run(const char *name, struct shared *s) {
+static void run(const char* name, struct shared* s) {
   pid_t child[PROCESSES];
   int wrong = 0;
   init(s);
@@ -145,12 +144,13 @@ static void run(const char *name, struct shared *s) {
     if (waitpid(child[i], &status, 0) != child[i]) die("waitpid");
     wrong += status;
   }
-  printf("%s: counter %lu plain %lu turn %u wrong %d\n", name, atomic_load(&s->counter), s->plain, s->turn, wrong);
+  printf("%s: counter %lu plain %lu turn %u wrong %d\n", name, atomic_load(&s->counter), s->plain, s->turn,
+         wrong);
   fflush(stdout);
 }
 
 /* The file itself, beside its mapping. */
-static void files(int fd, unsigned char *at, size_t bytes) {
+static void files(int fd, unsigned char* at, size_t bytes) {
   int wrong = 0;
   const pid_t child = fork();
   if (child < 0) die("fork");
@@ -182,14 +182,14 @@ int main(void) {
   const size_t bytes = (sizeof(struct shared) + 4095) & ~(size_t)4095;
   char name[64];
   snprintf(name, sizeof name, "/storm_shared.%d", (int)getpid());
-  struct shared *s = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  struct shared* s = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (s == MAP_FAILED) die("mmap");
   run("anonymous", s);
   munmap(s, bytes);
 
   const int id = shmget(IPC_PRIVATE, bytes, 0600);
   s = shmat(id, NULL, 0);
-  if (s == (void *)-1) die("shmat");
+  if (s == (void*)-1) die("shmat");
   shmctl(id, IPC_RMID, NULL);
   run("System V", s);
   shmdt(s);
@@ -199,7 +199,7 @@ int main(void) {
   s = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (s == MAP_FAILED) die("mmap");
   run("POSIX", s);
-  files(fd, (unsigned char *)s, bytes);
+  files(fd, (unsigned char*)s, bytes);
   munmap(s, bytes);
   shm_unlink(name);
   return 0;

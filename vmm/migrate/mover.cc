@@ -240,7 +240,8 @@ void Home::report(const std::string& cantmove) {
   s.where = where_.load();
   s.migrations = migrations_;
   s.remote_cpu_us = remote_cpu_before_us_ + remote_cpu_us_;
-  s.home_calls = home_calls_.load(std::memory_order_relaxed);
+  // A page that goes to and fro costs what a call costs that is made at home.
+  s.home_calls = home_calls_.load(std::memory_order_relaxed) + share_.transfers();
   copy_text(s.cantmove, sizeof s.cantmove, cantmove_);
   link_.send_control(&s, sizeof s);
 }
@@ -268,6 +269,7 @@ void Home::mover() {
     }
   }
   for (;;) {
+    if (share_.must_come_home()) wanted_ = 0;
     const std::uint32_t target = hold_.load() != 0 ? 0 : wanted_.load();
     if (lost_.load() != 0 && where_.load() != 0) die(lost_why_);
     // While it is held at home a request waits for its turn: "done" must mean that it runs there.

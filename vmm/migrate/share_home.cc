@@ -26,7 +26,7 @@ constexpr std::uint32_t kTmpfs = 0x01021994;  // statfs(2)
 constexpr unsigned kMostTries = 200;
 
 /// Opens what is mapped.  -1: `why` says why not.
-int open_mapped(const mem::HostFile& f, const char*& why) {
+template <class Connect> int open_mapped(const mem::HostFile& f, const char*& why, Connect connect) {
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/map_files/%lx-%lx", static_cast<unsigned long>(f.begin),
                 static_cast<unsigned long>(f.end));
@@ -35,9 +35,10 @@ int open_mapped(const mem::HostFile& f, const char*& why) {
     struct stat s {};
     if (::statfs(at, &fs) != 0 || ::stat(at, &s) != 0) return -1;
     errno = 0;
-    // Opening a device could do something.
-    if (static_cast<std::uint32_t>(fs.f_type) != kTmpfs || !S_ISREG(s.st_mode) || s.st_ino != f.inode)
-      return -1;
+    // Opening a device could do something; opening memory waits for the server unless it knows us.
+    const bool memory =
+        static_cast<std::uint32_t>(fs.f_type) == kTmpfs && S_ISREG(s.st_mode) && s.st_ino == f.inode;
+    if (!memory || !connect()) return -1;
     return ::open(at, O_RDWR | O_CLOEXEC);
   };
   errno = 0;
@@ -70,6 +71,7 @@ bool Home::share_connect(std::string& why) {
     sleep_us(2000);
   }
   ::close(*uffd);
+  if (there) share_.give_bell(poke_);
   if (!there) why = "its server cannot be started";
   return there;
 }
@@ -84,11 +86,10 @@ void Home::share_one(std::uint64_t begin, std::uint64_t end) {
     }
     const std::uint64_t to = std::min(f.end, end);
     const char* why = "";
-    const int fd = open_mapped(f, why);
     std::string failed;
-    if (fd >= 0 && !share_connect(failed)) {
+    const int fd = open_mapped(f, why, [&] { return share_connect(failed); });
+    if (!failed.empty()) {
       share_failed_ = failed;
-      ::close(fd);
       return;
     }
     share_.add(begin, to, f.offset + (begin - f.begin), fd, why);

@@ -55,6 +55,7 @@ Status Client::connect(const Hooks& hooks, const char* name, int uffd) {
     return Error::of(ECONNREFUSED, "the share server does not answer");
   }
   if (table < 0) return Unit{};
+  slot_ = out.object <= Table::kSlots ? out.object : 0;
   const std::uint64_t place = mem::arena_reserve(sizeof(Table));
   // NOLINTNEXTLINE(performance-no-int-to-ptr)
   void* const seen = ::mmap(reinterpret_cast<void*>(place), sizeof(Table), PROT_READ,
@@ -62,6 +63,13 @@ Status Client::connect(const Hooks& hooks, const char* name, int uffd) {
   ::close(table);
   if (seen != MAP_FAILED) table_ = static_cast<const Table*>(seen);
   return Unit{};
+}
+
+void Client::give_bell(int bell) {
+  Request r;
+  r.ask = Ask::Bell;
+  Reply out;
+  static_cast<void>(request(r, bell, out));
 }
 
 void Client::abandon(Client& parent) {

@@ -72,6 +72,15 @@ class Client {
     }
     if (begin < end) each(begin, end, static_cast<const Range*>(nullptr));
   }
+  /// Rings `bell`, an eventfd, when must_come_home() may have changed.
+  void give_bell(int bell);
+  [[nodiscard]] bool must_come_home() const {
+    return table_ != nullptr && table_->slots[slot_].come_home != 0;
+  }
+  /// Pages that have come or gone, so far, for what it shares while it was away.
+  [[nodiscard]] std::uint64_t transfers() const {
+    return table_ != nullptr ? table_->slots[slot_].transfers.load() : 0;
+  }
   [[nodiscard]] bool empty() const { return ranges_.empty(); }
   /// True if the file may have pages elsewhere.  One load when no file has.
   [[nodiscard]] bool may_be_elsewhere(std::uint64_t device, std::uint64_t inode) const;
@@ -83,6 +92,7 @@ class Client {
   Hooks hooks_{};
   int socket_ = -1;
   const Table* table_ = nullptr;
+  std::uint32_t slot_ = 0;
   mem::Lock lock_;                         // the conversation
   std::map<std::uint64_t, Range> ranges_;  // under the mm lock
 };

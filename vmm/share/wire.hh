@@ -27,6 +27,7 @@ enum class Ask : std::uint32_t {
   Back,    ///< it runs at home again
   Freeze,  ///< a call reads or writes the file `device`, `inode` itself: every page home until Thaw
   Thaw,
+  Bell,  ///< + an eventfd, which is rung when the client's Slot says something new
 };
 
 struct Request {
@@ -44,16 +45,24 @@ struct Reply {
   char text[120] = {};  ///< why not; Travel: the name of the other server
 };
 
-/// Which files have pages elsewhere, for calls that read and write files.  Shared memory, written by the
-/// server.  Read like a lock: an entry may be out of date while its sharers are being told.
+/// Which files have pages elsewhere, for calls that read and write files, and what each client shall know.
+/// Shared memory, written by the home's server.
 struct Table {
   static constexpr std::uint32_t kMost = 64;
+  static constexpr std::uint32_t kSlots = 1024;
   struct Entry {
     std::atomic<std::uint64_t> device, inode;
+  };
+  /// A client's; its number comes with the answer to Hello (Reply::object; 0: none).
+  struct Slot {
+    std::atomic<std::uint64_t> transfers;  ///< pages that have come or gone where it ran, away from home
+    std::atomic<std::uint32_t> come_home;  ///< 1: what it shares cannot be elsewhere any more
+    std::uint32_t reserved;
   };
   std::atomic<std::uint32_t> count;  ///< above kMost: any file may be one
   std::uint32_t reserved;
   Entry entries[kMost];
+  Slot slots[kSlots + 1];
 };
 
 // --- servers

@@ -19,6 +19,7 @@
 
 #include "vmm/migrate/host.hh"
 #include "vmm/share/client.hh"
+#include "vmm/share/server/doorkeeper.hh"
 #include "vmm/share/server/outsiders.hh"
 #include "vmm/share/server/server.hh"
 
@@ -30,6 +31,7 @@ namespace local = wire::local;
 constexpr std::uint64_t kIdleUs = 3'000'000;  // without clients: the end
 constexpr std::uint64_t kForkUs = 1'000'000;  // until a forked process must have told of itself
 constexpr std::uint64_t kLookAgainUs = 20'000;
+constexpr std::uint64_t kVisitUs = 300'000;     // a guest who stays longer brings sharers home
 constexpr std::uint64_t kNodeIdleUs = 500'000;  // a channel that nobody needs
 constexpr std::uint32_t kTmpfs = 0x01021994;    // statfs(2)
 
@@ -50,6 +52,14 @@ struct HomeObject final : Object, Actions {
   Directory directory;
   std::uint64_t device = 0, inode = 0;
   std::uint64_t bytes = 0;
+
+  /// Others who have opened it: pages are at home while one of them has.
+  struct Guest {
+    Doorkeeper::Visitor visitor;  // waits to be let in while it has a file
+    std::uint64_t since_us = 0, look_us = 0;
+  };
+  std::vector<Guest> guests;
+  bool blocked = false;  // a guest stays: nobody may leave with it
 
   void recall(Party party, std::uint64_t page, bool all, std::uint32_t serial) override;
   void grant(Party party, std::uint64_t page, bool write, const Content* content) override;
@@ -96,6 +106,13 @@ class HomeServer final : public Server {
   void lose(std::uint32_t channel, const char* why);
   void node_answer(std::uint32_t node, int code, const std::string& text);
   bool close_unused(std::uint64_t now_us);
+  [[nodiscard]] int extra_fd() const override { return door_.fd(); }
+  void on_extra() override;
+  std::uint64_t see_to_guests(HomeObject& o, std::uint64_t now_us);
+  void call_home(HomeObject& o);
+  [[nodiscard]] bool is_client(std::int32_t pid) const;
+  void give_slot(Sharer& c, Reply& out);
+  void count_transfer(const HomeObject& o, std::uint32_t node);
 
   migrate::Link own_link_;
   std::map<std::uint32_t, std::unique_ptr<HomeObject>> objects_;  // by number
@@ -103,6 +120,7 @@ class HomeServer final : public Server {
   std::uint32_t last_object_ = 0, last_channel_ = 0;
   std::uint64_t epoch_ = 0;
   std::uint64_t idle_since_us_ = 0;
+  Doorkeeper door_;
   int table_fd_ = -1;
   Table* table_ = nullptr;
 };
@@ -173,7 +191,11 @@ HomeObject* HomeServer::find(std::uint64_t device, std::uint64_t inode) {
 
 bool HomeServer::on_request(Sharer& c, const Request& r, UniqueFd fd, Reply& out, int& send) {
   switch (r.ask) {
-    case Ask::Hello: send = table_fd_; return true;
+    case Ask::Hello:
+      send = table_fd_;
+      give_slot(c, out);
+      return true;
+    case Ask::Bell: c.bell = std::move(fd); return true;
     case Ask::Add: add(c, r, std::move(fd), out); return true;
     case Ask::Remove: sharers::remove(c, r.begin, r.end); return true;
     case Ask::Travel: {
@@ -235,7 +257,14 @@ int HomeServer::activate(HomeObject& o, std::string& why) {
           (other.is_own ? ", which has another home" : ", which hpc-vmm does not run");
     return other.is_own ? EAGAIN : EBUSY;
   }
+  struct stat file {};
+  if (::fstat(o.fd.get(), &file) != 0) return errno;
+  if (file.st_nlink != 0 && !door_.guard(o.fd.get())) {
+    why = "others could open it by its name unseen: that needs CAP_SYS_ADMIN";
+    return EPERM;
+  }
   if (const int e = sharers::watch(o)) {
+    door_.leave(o.fd.get());
     why = "it cannot be watched (errno " + std::to_string(e) + ")";
     return e;
   }
@@ -244,6 +273,15 @@ int HomeServer::activate(HomeObject& o, std::string& why) {
 }
 
 bool HomeServer::travel(Sharer& c, const Request& r, Reply& out) {
+  if (c.slot != 0) table_->slots[c.slot].come_home = 0;
+  for (const auto& [begin, range] : c.ranges) {
+    const auto* const o = static_cast<const HomeObject*>(range.object);
+    if (!o->blocked) continue;
+    out.code = EBUSY;
+    std::snprintf(out.text, sizeof out.text, "pid %d, which is no sharer, has it open",
+                  o->guests.front().visitor.pid);
+    return true;
+  }
   c.node = r.node;
   std::string why;
   std::vector<HomeObject*> mine;
@@ -368,6 +406,7 @@ void HomeServer::on_note(std::uint32_t channel, const Note& n, const Content* co
   const auto it = objects_.find(n.object);
   if (it == objects_.end() || !it->second->watched) return;
   HomeObject& o = *it->second;
+  count_transfer(o, node->node);
   if (n.type == NoteType::Want)
     o.directory.request(node->party, n.page, (n.flags & kWrite) != 0, migrate::now_us());
   if (n.type == NoteType::Yield)
@@ -437,7 +476,86 @@ bool HomeServer::is_needed(const HomeObject& o) const {
 void HomeServer::settle(HomeObject& o) {
   if (!o.watched || is_needed(o)) return;
   sharers::unwatch(o);
+  door_.leave(o.fd.get());
   publish();
+}
+
+// --- others who open it
+
+void HomeServer::give_slot(Sharer& c, Reply& out) {
+  std::vector<bool> used(Table::kSlots + 1);
+  for (const auto& other : clients_) used[other->slot] = true;
+  for (std::uint32_t i = 1; i <= Table::kSlots && c.slot == 0; ++i)
+    if (!used[i]) c.slot = i;
+  if (c.slot != 0) {
+    table_->slots[c.slot].transfers = 0;
+    table_->slots[c.slot].come_home = 0;
+  }
+  out.object = c.slot;
+}
+
+void HomeServer::count_transfer(const HomeObject& o, std::uint32_t node) {
+  for (const Sharer* c : o.clients)
+    if (c->node == node && c->slot != 0)
+      table_->slots[c->slot].transfers.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool HomeServer::is_client(std::int32_t pid) const {
+  return std::any_of(clients_.begin(), clients_.end(), [&](const auto& c) { return c->pid == pid; });
+}
+
+void HomeServer::on_extra() {
+  Doorkeeper::Visitor v;
+  while (door_.next(v)) {
+    struct stat s {};
+    HomeObject* const o = ::fstat(v.file.get(), &s) == 0 ? find(s.st_dev, s.st_ino) : nullptr;
+    if (o == nullptr || !o->watched || is_client(v.pid)) {
+      door_.let_in(v);
+      continue;
+    }
+    o->directory.freeze(migrate::now_us());
+    o->guests.push_back({std::move(v), migrate::now_us(), 0});
+    v = {};
+  }
+}
+
+void HomeServer::call_home(HomeObject& o) {
+  const std::uint64_t one = 1;
+  for (const Sharer* c : o.clients) {
+    if (c->node == 0 || c->slot == 0) continue;
+    table_->slots[c->slot].come_home = 1;
+    static_cast<void>(0 > ::write(c->bell.get(), &one, sizeof one));
+  }
+}
+
+/// Lets them in when every page is here; returns when to look again.
+std::uint64_t HomeServer::see_to_guests(HomeObject& o, std::uint64_t now_us) {
+  std::uint64_t next = 0;
+  for (std::size_t i = 0; i < o.guests.size();) {
+    HomeObject::Guest& g = o.guests[i];
+    if (g.visitor.file && o.directory.all_home()) {
+      door_.let_in(g.visitor);
+      g.visitor.file = UniqueFd();
+      g.since_us = now_us;
+      g.look_us = now_us + kLookAgainUs;
+    }
+    if (!g.visitor.file && now_us >= g.look_us) {
+      if (is_client(g.visitor.pid) || !has_file(g.visitor.pid, o.device, o.inode)) {
+        o.guests.erase(o.guests.begin() + static_cast<std::ptrdiff_t>(i));
+        o.directory.thaw(now_us);
+        continue;
+      }
+      g.look_us = now_us + kLookAgainUs;
+      if (now_us > g.since_us + kVisitUs) {
+        o.blocked = true;
+        call_home(o);
+      }
+    }
+    if (!g.visitor.file) next = next == 0 ? g.look_us : std::min(next, g.look_us);
+    ++i;
+  }
+  if (o.guests.empty()) o.blocked = false;
+  return next;
 }
 
 /// For processes that read and write files: which of them have pages elsewhere.
@@ -480,6 +598,7 @@ std::uint64_t HomeServer::tick(std::uint64_t now_us) {
   for (auto it = objects_.begin(); it != objects_.end();) {
     HomeObject& o = *it->second;
     no_later(o.directory.tick(now_us));
+    no_later(see_to_guests(o, now_us));
     for (const auto& c : clients_)
       if (c->waits_frozen == &o && o.directory.all_home()) {
         c->waits_frozen = nullptr;
@@ -489,7 +608,7 @@ std::uint64_t HomeServer::tick(std::uint64_t now_us) {
     const bool frozen = std::any_of(clients_.begin(), clients_.end(), [&](const auto& c) {
       return std::find(c->freezes.begin(), c->freezes.end(), &o) != c->freezes.end();
     });
-    it = !o.watched && o.clients.empty() && !frozen ? objects_.erase(it) : std::next(it);
+    it = !o.watched && o.clients.empty() && !frozen && o.guests.empty() ? objects_.erase(it) : std::next(it);
   }
   for (const auto& c : clients_) {
     if (c->travel_again_us == 0) continue;

@@ -47,14 +47,36 @@ bool runs_here(std::int32_t pid) {
          own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
+bool has_open(std::int32_t pid, std::uint64_t device, std::uint64_t inode) {
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd/";
+  DIR* const dir = ::opendir(folder.c_str());
+  if (dir == nullptr) return false;
+  bool found = false;
+  while (const dirent* const e = found ? nullptr : ::readdir(dir)) {
+    struct stat s {};
+    found = ::stat((folder + e->d_name).c_str(), &s) == 0 && s.st_ino == inode && s.st_dev == device;
+  }
+  ::closedir(dir);
+  return found;
+}
+
+std::string mark_of(std::uint64_t device, std::uint64_t inode) {
+  std::array<char, 64> mark{};
+  std::snprintf(mark.data(), mark.size(), " %02x:%02x %llu", gnu_dev_major(device), gnu_dev_minor(device),
+                static_cast<unsigned long long>(inode));
+  return mark.data();
+}
+
 bool same_memory(std::int32_t a, std::int32_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
 
 }  // namespace
 
+bool has_file(std::int32_t pid, std::uint64_t device, std::uint64_t inode) {
+  return maps(pid, mark_of(device, inode)) || has_open(pid, device, inode);
+}
+
 Outsider find_outsider(std::uint64_t device, std::uint64_t inode, const std::vector<std::int32_t>& ours) {
-  std::array<char, 64> mark{};
-  std::snprintf(mark.data(), mark.size(), " %02x:%02x %llu", gnu_dev_major(device), gnu_dev_minor(device),
-                static_cast<unsigned long long>(inode));
+  const std::string mark = mark_of(device, inode);
   DIR* const dir = ::opendir("/proc");
   if (dir == nullptr) return {"others, perhaps: /proc cannot be read", false};
   Outsider found;
@@ -62,7 +84,7 @@ Outsider find_outsider(std::uint64_t device, std::uint64_t inode, const std::vec
     char* end = nullptr;
     const auto pid = static_cast<std::int32_t>(std::strtol(e->d_name, &end, 10));
     if (pid <= 0 || *end != 0 || std::find(ours.begin(), ours.end(), pid) != ours.end()) continue;
-    if (!maps(pid, mark.data())) continue;
+    if (pid == ::getpid() || !(maps(pid, mark) || has_open(pid, device, inode))) continue;
     if (std::any_of(ours.begin(), ours.end(), [&](std::int32_t own) { return same_memory(pid, own); }))
       continue;
     std::string name = read_all("/proc/" + std::to_string(pid) + "/comm");

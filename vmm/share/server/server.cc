@@ -126,7 +126,8 @@ void Server::wait(std::uint64_t until_us) {
   if (link_->attached() && !link_->prepare_sleep()) return;
   std::vector<pollfd> p{{listener_.get(), POLLIN, 0},
                         {link_->control_fd(), POLLIN, 0},
-                        {link_->attached() ? link_->wake_fd() : -1, POLLIN, 0}};
+                        {link_->attached() ? link_->wake_fd() : -1, POLLIN, 0},
+                        {extra_fd(), POLLIN, 0}};
   for (const auto& c : clients_) {
     p.push_back({c->socket.get(), POLLIN, 0});
     p.push_back({c->uffd.get(), POLLIN, 0});
@@ -141,10 +142,11 @@ void Server::wait(std::uint64_t until_us) {
   if (p[1].revents != 0) on_control();
   const std::size_t known = clients_.size();
   for (std::size_t i = 0; i < known; ++i) {
-    if (p[3 + 2 * i].revents != 0) hear(*clients_[i]);
+    if (p[4 + 2 * i].revents != 0) hear(*clients_[i]);
     // Its address space has ended.
-    if ((p[4 + 2 * i].revents & (POLLHUP | POLLERR)) != 0) clients_[i]->gone = true;
+    if ((p[5 + 2 * i].revents & (POLLHUP | POLLERR)) != 0) clients_[i]->gone = true;
   }
+  if (p[3].revents != 0) on_extra();
   if (p[0].revents != 0) accept_client();
 }
 

@@ -38,6 +38,9 @@ class Server {
   virtual void on_note(std::uint32_t channel, const Note& n, const Content* content) = 0;
   virtual void on_control() = 0;
   virtual void on_gone(Sharer& c) = 0;
+  /// One more descriptor to listen at, -1: none; on_extra() when there is something.
+  [[nodiscard]] virtual int extra_fd() const { return -1; }
+  virtual void on_extra() {}
   /// After each pass: when to come back without a reason; 0: never.
   virtual std::uint64_t tick(std::uint64_t now_us) = 0;
 

@@ -25,7 +25,8 @@ struct Sharer {
     Object* object = nullptr;
     std::uint64_t offset = 0;
   };
-  UniqueFd socket, uffd;
+  UniqueFd socket, uffd, bell;
+  std::uint32_t slot = 0;  ///< at home: in the Table
   std::int32_t pid = 0;
   std::uint32_t node = 0;  ///< at home: where it runs or is about to; 0: here
   std::map<std::uint64_t, Range> ranges;
