@@ -269,7 +269,7 @@ void Home::mover() {
     }
   }
   for (;;) {
-    if (share_.must_come_home()) wanted_ = 0;
+    if (where_.load() != 0 && share_.must_come_home()) wanted_ = 0;
     const std::uint32_t target = hold_.load() != 0 ? 0 : wanted_.load();
     if (lost_.load() != 0 && where_.load() != 0) die(lost_why_);
     // While it is held at home a request waits for its turn: "done" must mean that it runs there.
