@@ -156,6 +156,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
 
   // mover.cc
   static void* mover_main(void* self);
+  void make_bells();
   void mover();
   bool hear(int timeout_ms);
   void hear_message(const void* message, std::size_t bytes, int (&fds)[3]);

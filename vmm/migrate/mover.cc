@@ -31,13 +31,17 @@ constexpr std::uint64_t kWelcomeUs = 20'000;
 
 // --- beginning
 
+void Home::make_bells() {
+  for (int* const bell : {&poke_, &pager_poke_})
+    if (*bell < 0) host().hide_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), bell);
+}
+
 Status Home::start(mem::Mm& mm, const Identity& who) {
   mm_ = &mm;
   who_ = who;
   const int socket = host().cluster_fd();
   if (socket < 0) return Error::of(ENOENT, "hpcd's socket");
-  if (poke_ < 0) host().hide_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), &poke_);
-  if (pager_poke_ < 0) host().hide_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), &pager_poke_);
+  make_bells();
   // By descriptor: it stays reachable after chroot.
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", socket);
@@ -101,6 +105,7 @@ void Home::inherit(Home& parent) {
 }
 
 void Home::start_child() {
+  if (host().cluster_fd() >= 0) make_bells();
   // Before it touches anything: pages of memory that it shares may be elsewhere.
   if (share_inherited_) {
     const mem::LockGuard guard(mm_->lock());

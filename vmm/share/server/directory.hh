@@ -63,6 +63,11 @@ class Directory {
   /// Every page comes home, and while frozen nobody else gets one.
   void freeze(std::uint64_t now_us);
   void thaw(std::uint64_t now_us);
+  /// Nobody watches the pages any more, all of which home has: what others still wait for is void.
+  void forget_requests() {
+    pages_.clear();
+    resting_.clear();
+  }
   /// While a page that home has waited for is new here, others wait for it, so that who waited gets on.
   /// Returns when to call again; 0: not before something else happens.
   std::uint64_t tick(std::uint64_t now_us);

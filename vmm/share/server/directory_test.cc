@@ -188,6 +188,22 @@ TEST(Directory, FrozenItIsAtHomeUntilThawed) {
   EXPECT_EQ(c.at[2][0].content, filled(3));
 }
 
+TEST(Directory, WhatWasWaitedForWhileFrozenIsVoidOnceForgotten) {
+  Cluster c;
+  c.want(1, 0, true);
+  c.settle();
+  c.directory.freeze(c.now);
+  c.want(1, 0, true);
+  c.want(2, 0, true);
+  c.settle();
+  ASSERT_TRUE(c.directory.all_home());
+  c.directory.forget_requests();
+  c.directory.thaw(c.now);
+  c.settle();
+  EXPECT_TRUE(c.directory.all_home());
+  EXPECT_EQ(c.at[0][0].have, Have::Write);
+}
+
 TEST(Directory, WhatHomeWaitedForRests) {
   Cluster c;
   c.want(1, 0, true);

@@ -476,6 +476,7 @@ bool HomeServer::is_needed(const HomeObject& o) const {
 void HomeServer::settle(HomeObject& o) {
   if (!o.watched || is_needed(o)) return;
   sharers::unwatch(o);
+  o.directory.forget_requests();
   door_.leave(o.fd.get());
   publish();
 }
