@@ -170,8 +170,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   int wait_ready(std::string& why);
   int wait_acked(std::uint32_t id, std::string& why);
   bool stash_is_small();
-  /// The mover's: the program has not begun; it waits in start_there().
-  [[nodiscard]] bool starts_there() const { return started_there_.load() == 0; }
+  /// The mover's: the program has not begun, and will not before this move has ended.
+  [[nodiscard]] bool starts_there() const {
+    return started_there_.load() == 0 && begin_.load() == Begin::Welcomed;
+  }
   void send_changes_locked(std::vector<MapEntry> now);
   bool set_aside(const std::vector<MapEntry>& entries, bool quiet);
   int leave_locked(bool quiet, std::string& why);
@@ -267,7 +269,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> wanted_{0};         // node it should run on; 0: here
   std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
-  std::atomic<std::uint32_t> welcomed_{0};       // hpcd has answered Register
+  // Whether the program waits in start_there(): until hpcd has answered Register it may give up and run.
+  enum class Begin : std::uint32_t { Waits, Welcomed, Runs };
+  std::atomic<Begin> begin_{Begin::Waits};
   std::string start_why_;
   std::string cantmove_;                 // the mover's: as last told
   std::atomic<bool> shared_news_{true};  // cantmove_ may have to change

@@ -57,7 +57,8 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   link_.send_control(&r, sizeof r);
   wanted_ = who.node;
   started_there_ = 0;
-  welcomed_ = 0;
+  // Nobody waits for a fork child's first move: it runs.
+  begin_ = who.forked ? Begin::Runs : Begin::Waits;
   {
     const mem::LockGuard guard(mm.lock());
     mm.set_shared_watch_locked(this);
@@ -73,8 +74,10 @@ bool Home::start_there(std::string& why) {
   // An hpcd that is slow to answer holds nobody up who has no wish of his own.
   const std::uint64_t end = now_us() + kWelcomeUs;
   while (started_there_.load() == 0) {
-    if (who_.node == 0 && welcomed_.load() == 0 && now_us() > end) return true;
-    futex_wait(&started_there_, 0, welcomed_.load() == 0 ? kWelcomeUs : 100'000);
+    Begin seen = Begin::Waits;
+    // Once hpcd has answered, a move may have begun that counts on our waiting.
+    if (who_.node == 0 && now_us() > end && begin_.compare_exchange_strong(seen, Begin::Runs)) return true;
+    futex_wait(&started_there_, 0, begin_.load() == Begin::Waits ? kWelcomeUs : 100'000);
   }
   why = start_why_;
   return why.empty();
@@ -160,7 +163,8 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       own_node_ = w.node;
       if (w.start_on != 0) wanted_ = w.start_on;
       if (wanted_.load() == w.node) wanted_ = 0;
-      welcomed_ = 1;
+      Begin seen = Begin::Waits;
+      begin_.compare_exchange_strong(seen, Begin::Welcomed);
       return;
     }
     case local::Type::FileTable: return files_.take_table(fds[0]);
