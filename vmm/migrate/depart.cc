@@ -315,6 +315,8 @@ int Home::leave_locked(bool quiet, std::string& why) {
   const mem::LockGuard guard(lock_);
   origins_ = std::move(origins);
   fresh_home_.clear();
+  fresh_last_.clear();
+  wanted_later_.clear();
   if (!set_aside(entries, quiet)) {
     why = "its memory cannot be set aside";
     unstash_locked();

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -213,11 +214,14 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   bool pager_pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   void on_fault(const Uffd::Fault& f);
-  void on_wanted(std::uint64_t page, bool shared);
+  void on_wanted(std::uint64_t page, bool shared, std::uint32_t ask);
+  void give_locked(std::uint64_t page, std::uint32_t ask);
+  bool has_later_ones();
+  void give_later_ones();
   void on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit);
   void keep_locked(std::uint64_t page);
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
-  void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data);
+  void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint32_t ask = 0);
   void on_left(const std::byte* data, std::size_t bytes);
   MobileVcpu* find_vcpu(std::uint32_t id);
 
@@ -317,7 +321,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   Directory directory_;
   Origins origins_;                            // of pages in the stash
   PageSet fresh_home_;                         // of mappings made while away: at home, and not used there yet
+  PageSet fresh_last_;                         // the last page of each such mapping
   std::unordered_set<std::uint64_t> pending_;  // pages asked for
+  // The remote wants them, too, by this question: they go there when they have been here for a moment.
+  std::unordered_map<std::uint64_t, std::uint32_t> wanted_later_;
   std::atomic<std::uint32_t> pending_news_{0};
   std::vector<Range> void_;          // Drain: what comes for these is not wanted any more
   std::uint64_t push_sequence_ = 0;  // the mover's: of the oldest page in the batch

@@ -373,7 +373,11 @@ void Home::come_back() {
   stop_all();
   {
     const mem::LockGuard guard(mm_->lock());
-    set_phase(Phase::Recall);
+    {
+      // Pages that are being given go out before Leave.
+      const mem::LockGuard pages(lock_);
+      set_phase(Phase::Recall);
+    }
     trial::hold("recall");
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
@@ -422,6 +426,7 @@ void Home::come_back() {
     directory_.clear();
     void_.clear();
     pending_.clear();
+    wanted_later_.clear();
   }
   close_channel();
   host().is_back();

@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -179,7 +180,9 @@ class Remote {
   std::map<std::uint64_t, Range> ranges_;
   Attic attic_;
   std::unordered_set<std::uint64_t> taken_;     // home has them
-  std::unordered_set<std::uint64_t> pending_;   // asked for
+  // Asked for, with the number of the question: an older one's "none" says nothing about the page any more.
+  std::unordered_map<std::uint64_t, std::uint32_t> pending_;
+  std::uint32_t last_ask_ = 0;
   std::unordered_set<std::uint64_t> promised_;  // home wants them as soon as they arrive
   std::vector<Void> void_;
   bool push_done_ = false;

@@ -16,7 +16,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 3;
+inline constexpr std::uint32_t kWireVersion = 4;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -182,6 +182,7 @@ struct Fp {
   Head head{Msg::Fp, 0, 0};  // id: vCPU; the XSAVE area follows
 };
 
+/// PageWanted: head.id is the number of this question.
 struct PageAsk {
   Head head;  // Take, Kept or PageWanted
   std::uint64_t address = 0;
@@ -190,7 +191,7 @@ struct PageAsk {
 /// head.id entries follow, then the data of those that have some, 4096 bytes each.
 struct Pages {
   Head head{Msg::Pages, 0, 0};
-  std::uint64_t sequence = 0;  ///< of the sender's last Drop, when it was sent
+  std::uint64_t sequence = 0;  ///< bulk: the sender's last Drop, when it was sent; kPageNone: number of the question
 };
 inline constexpr std::uint32_t kPagesPerMessage = 16;
 /// Low bits of an entry, beside the page's address.
@@ -198,7 +199,7 @@ inline constexpr std::uint32_t kPagesPerMessage = 16;
 enum PageFlag : std::uint64_t {
   kPageData = 0,
   kPageZero = 1,      ///< all zero, no data
-  kPageNone = 2,      ///< the sender has no such page: it is new, hence zero
+  kPageNone = 2,      ///< the sender has no such page: it is new, hence zero, if that question still stands
   kPageOnItsWay = 3,  ///< sent already, in the bulk stream
   kPageWarm = 4,      ///< data, before the switch: to be kept aside until kPageSame
   kPageSame = 5,      ///< no data: the warm one is right
