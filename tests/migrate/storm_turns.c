@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { kProcesses = 6, kTurns = 120 };
+enum { kProcesses = 4, kTurns = 120 };
 
 static struct {
   volatile uint32_t word, counters[2], end;

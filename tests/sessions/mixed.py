@@ -273,10 +273,12 @@ class Mixed:
                 self.cluster.end_visitor(signal.SIGKILL)
             else:
                 drained = self.cluster.verb("drain", VISITOR, "--node", VISITOR, timeout=120)
-                left = [p for p in self.cluster.processes() if p["where"] == VISITOR]
-                if drained.returncode != 0 or left:
+                # What ps says of a process is what its home has heard last.
+                def left():
+                    return [(p["home"], p["pid"], p["comm"], p["cantmove"]) for p in self.cluster.processes() if p["where"] == VISITOR]
+                if drained.returncode != 0 or not until(lambda: not left(), 5):
                     with self.lock:
-                        self.wrong.append(f"drain of node {VISITOR}: {drained.returncode} {drained.stderr} {left[:3]}")
+                        self.wrong.append(f"drain of node {VISITOR}: {drained.returncode} {drained.stderr} {left()}")
                         print("WRONG:", self.wrong[-1], flush=True)
                 self.cluster.end_visitor(signal.SIGTERM)
             self.stop.wait(min(4.0, self.args.cycle / 4))
@@ -314,6 +316,19 @@ class Mixed:
 
     def sizes(self):
         return {n: Sizes(self.cluster.hpcd(n)) for n in (1, 2, 3)}
+
+    def check_precedence(self):
+        """An hpcd that waits for a CPU behind its node's programs would be taken for lost; its remotes are such programs."""
+        for node in (1, 2, 3):
+            nice = os.getpriority(os.PRIO_PROCESS, self.cluster.hpcd(node))
+            if nice >= 0:
+                self.wrong.append(f"hpcd {node} runs at nice {nice}")
+        for pid in ours(self.cluster.work):
+            try:
+                if (nice := os.getpriority(os.PRIO_PROCESS, pid)) != 0:
+                    self.wrong.append(f"process {pid} runs at nice {nice}")
+            except OSError:
+                pass
 
     def check_left(self, before, count):
         """Nothing but spare remotes is left, and no hpcd has grown."""
@@ -373,6 +388,7 @@ def main():
         mixed.load(workloads, 0)
         time.sleep(2)
         before, count = mixed.sizes(), len(mixed.seen)
+        mixed.check_precedence()
         mixed.load(workloads, args.minutes * 60)
         count = len(mixed.seen) - count
         mixed.check_left(before, count)

@@ -329,6 +329,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::vector<Range> void_;          // Drain: what comes for these is not wanted any more
   std::uint64_t push_sequence_ = 0;  // the mover's: of the oldest page in the batch
   std::uint64_t stash_cursor_ = 0;   // the mover's
+  std::string stash_why_;            // the mover's: why the last stash failed
   std::uint64_t sequence_ = 0;       // Drops sent
   std::uint32_t next_ack_ = 0;       // under the mm lock
 };

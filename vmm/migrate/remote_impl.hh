@@ -179,7 +179,7 @@ class Remote {
   mem::Lock lock_;  // what follows
   std::map<std::uint64_t, Range> ranges_;
   Attic attic_;
-  std::unordered_set<std::uint64_t> taken_;     // home has them
+  std::unordered_set<std::uint64_t> taken_;  // home has them
   // Asked for, with the number of the question: an older one's "none" says nothing about the page any more.
   std::unordered_map<std::uint64_t, std::uint32_t> pending_;
   std::uint32_t last_ask_ = 0;

@@ -191,7 +191,8 @@ struct PageAsk {
 /// head.id entries follow, then the data of those that have some, 4096 bytes each.
 struct Pages {
   Head head{Msg::Pages, 0, 0};
-  std::uint64_t sequence = 0;  ///< bulk: the sender's last Drop, when it was sent; kPageNone: number of the question
+  std::uint64_t sequence =
+      0;  ///< bulk: the sender's last Drop, when it was sent; kPageNone: number of the question
 };
 inline constexpr std::uint32_t kPagesPerMessage = 16;
 /// Low bits of an entry, beside the page's address.
