@@ -91,6 +91,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
 
   /// True once an hpcd knows the process: from then on it may be moved at any time.
   [[nodiscard]] bool joined() const { return started_.load(); }
+  /// The pid it is known by at hpcd; a vfork child has another.
+  [[nodiscard]] int process() const { return process_; }
   /// True while every page is here and no move has begun.
   [[nodiscard]] bool all_here() const { return phase_.load() == static_cast<std::uint32_t>(Phase::Home); }
   /// The node whose CPUs execute it now, 0: here.
@@ -260,6 +262,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> close_uffd_{0};
   std::vector<Uffd::Fault> deferred_;  // the pager's: faults in a phase that will be over soon
   std::uint32_t own_node_ = 0;
+  int process_ = 0;  // set before the mover starts
 
   std::atomic<std::uint32_t> phase_{0};
   std::atomic<std::uint32_t> stop_{0};

@@ -1,10 +1,15 @@
 #include "vmm/migrate/mobile.hh"
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
@@ -26,6 +31,14 @@ constexpr std::uint32_t kOutside = 0;
 constexpr std::uint32_t kInside = 1;
 constexpr std::uint32_t kKicked = 2;  // inside, and a kick is on its way
 
+/// True for a child process that has ended, whether or not somebody has waited for it.
+bool is_dead_child(int pid) {
+  if (pid == static_cast<int>(::syscall(SYS_getpid))) return false;
+  siginfo_t info{};
+  const int rc = ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
+  return rc != 0 ? errno == ECHILD : info.si_pid == pid;
+}
+
 Abi abi_of(engine::ExitKind call) { return call == engine::ExitKind::Syscall32 ? Abi::Ia32 : Abi::X64; }
 
 }  // namespace
@@ -45,6 +58,7 @@ engine::Exit MobileVcpu::run_somewhere() {
     tid_ = tid;
     pid_ = host().process_id();
   }
+  while (!kick_dead()) sleep_us(20);
   for (;;) {
     // At home, what a call has written goes to memory before a move can want this thread to be still.
     if (!away_ && overlay_.pieces() != 0 && !overlay_.flush()) forward::fail_call(local_->regs());
@@ -88,7 +102,30 @@ bool MobileVcpu::kick_out() {
     send_kick(pid_, tid_);
     return false;
   }
-  return seen == kOutside;
+  return seen == kOutside || (is_dead_child(pid_) && kick_dead());
+}
+
+/// A child that shared this memory has been killed inside run(): nobody is there to leave it, and on another
+/// node its vCPU runs on.  True: nobody is inside.  By the thread that has the vCPU now, or by the mover, who
+/// has stopped that thread.
+bool MobileVcpu::kick_dead() {
+  if (inside_.load(std::memory_order_seq_cst) == kOutside) return true;
+  const mem::LockGuard guard(dead_lock_);
+  if (inside_.load(std::memory_order_seq_cst) == kOutside) return true;
+  if (away_.load()) {
+    if ((mail_.load(std::memory_order_seq_cst) & kAnswer) == 0) {
+      home_->die_if_lost();
+      const Head kick{Msg::Kick, 0, id_};
+      if (!std::exchange(dead_kicked_, true)) home_->send(Stream::Urgent, {{&kick, sizeof kick}});
+      return false;
+    }
+    overlay_.clear();
+  }
+  dead_kicked_ = false;
+  mail_.store(0, std::memory_order_seq_cst);
+  kick_seen_.store(0);
+  inside_.store(kOutside, std::memory_order_seq_cst);
+  return true;
 }
 
 void MobileVcpu::request_stop() {
@@ -145,7 +182,9 @@ void MobileVcpu::send_run() {
 
 engine::Exit MobileVcpu::run_away() {
   send_run();
-  home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
+  // A child that shares this memory may be killed at any time, and whoever has the pager's turn must not be.
+  if (pid_ == home_->process())
+    home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
   bool kicked = false;
   for (;;) {
     const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);
@@ -174,7 +213,8 @@ engine::Exit MobileVcpu::run_away() {
 }
 
 void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
-  if (bytes > fp_.area.size()) return;
+  // Set meanwhile: what a killed child had is not wanted.
+  if (bytes > fp_.area.size() || fp_dirty_) return;
   std::memcpy(fp_.area.data(), fp, bytes);
   fp_.bytes = bytes;
   fp_known_ = true;

@@ -47,6 +47,7 @@ class MobileVcpu final : public engine::Vcpu {
   void on_kick();
   /// Makes the thread inside run(), if there is one, leave it.  True: nobody is inside.
   bool kick_out();
+  bool kick_dead();
   /// True while its thread waits in run() for a move to end: it touches nothing of the guest's.
   [[nodiscard]] bool parked() const { return parked_.load(std::memory_order_acquire); }
   /// All vCPUs are stopped: run() will be somewhere else from now on.
@@ -74,6 +75,8 @@ class MobileVcpu final : public engine::Vcpu {
   std::atomic<std::uint32_t> inside_{0};
   std::atomic<std::uint32_t> kick_seen_{0};
   std::atomic<bool> parked_{false};
+  mem::Lock dead_lock_;
+  bool dead_kicked_ = false;  // a killed child's vCPU has been told to leave
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
   // The data of the call that left_ is; the pager's until mail_ says so, then the thread's.

@@ -46,7 +46,7 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   r.engine = engine_.kind() == engine::Kind::Kvm ? local::EngineKind::Kvm : local::EngineKind::Direct;
   r.ia32 = who.ia32 ? 1 : 0;
   r.keeps = who.same_process ? 1 : 0;
-  r.pid = static_cast<std::int32_t>(::syscall(SYS_getpid));
+  r.pid = process_ = static_cast<std::int32_t>(::syscall(SYS_getpid));
   r.settings = who.settings;
   copy_text(r.comm, sizeof r.comm, who.comm);
   copy_text(r.exe, sizeof r.exe, who.exe);
