@@ -259,7 +259,8 @@ class Mixed:
                 if answer.get("ok"):
                     self.moves += 1
                 else:
-                    self.refused[re.sub(r"\d+", "N", answer.get("error", "no answer"))] += 1
+                    why = answer.get("error", "no answer")
+                    self.refused[re.sub(r"0x[0-9a-f]+|(?<=process )\d+", "N", why)] += 1
         finally:
             slots.release()
 
@@ -306,6 +307,7 @@ class Mixed:
         helpers = [threading.Thread(target=t) for t in (self.mover, self.visits)]
         workers = [threading.Thread(target=self.worker, args=(workloads,)) for _ in range(self.args.at_once)]
         for t in helpers + workers:
+            t.daemon = True
             t.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end and len(self.wrong) < 20:
@@ -381,6 +383,7 @@ def main():
     memory = shared_memory()
     cluster = Cluster(args.bins.resolve(), base, args.cluster)
     mixed = Mixed(args, cluster, base)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # and the cluster comes down
     print(f"seed {args.seed}, cluster {args.cluster}, {base}", flush=True)
     try:
         mixed.prepare(workloads)
