@@ -151,7 +151,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void mover();
   bool hear(int timeout_ms);
   void hear_message(const void* message, std::size_t bytes, int (&fds)[3]);
-  void go(std::uint32_t node, wire::local::Mode mode, std::uint64_t request);
+  void go(std::uint32_t node, wire::local::Mode mode);
   int go_out(std::uint32_t node, wire::local::Mode mode, std::string& why);
   int ask(std::uint32_t node, wire::local::Mode mode, std::string& why);
   int depart(std::uint32_t node, std::string& why);

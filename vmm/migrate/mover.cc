@@ -265,7 +265,7 @@ void Home::mover() {
     if (lost_.load() != 0 && where_.load() != 0) die(lost_why_);
     // While it is held at home a request waits for its turn: "done" must mean that it runs there.
     if (target != where_.load() || (asked_ && target == wanted_.load())) {
-      go(target, mode_, request_);
+      go(target, mode_);
       continue;
     }
     if (started_there_.load() == 0) {
@@ -280,7 +280,7 @@ void Home::mover() {
   }
 }
 
-void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
+void Home::go(std::uint32_t node, local::Mode mode) {
   std::string why;
   int rc = 0;
   const std::uint64_t began = now_us();
@@ -288,8 +288,11 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
   if (where_.load() != 0 && where_.load() != node) come_back();
   if (rc == 0 && node != 0 && where_.load() != node) rc = go_out(node, mode, why);
   figures_.total_us = now_us() - began;
+  // A request that has come meanwhile is answered, too, when it was for this node; for another one it is
+  // next.
+  const bool meant = node == wanted_.load();
   if (rc != 0) {
-    wanted_ = where_.load();
+    if (meant) wanted_ = where_.load();
     if (started_there_.load() == 0) start_why_ = why;
   }
   if (rc == EPERM) {
@@ -299,9 +302,9 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
     const mem::LockGuard guard(mm_->lock());
     report(cannot_move_locked());
   }
-  if (asked_ && (rc != 0 || node == wanted_.load())) {
+  if (asked_ && meant) {
     asked_ = false;
-    refuse(request, rc, why);
+    refuse(request_, rc, why);
   }
 }
 
