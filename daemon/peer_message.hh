@@ -29,16 +29,19 @@ enum class Type : std::uint16_t {
   Gossip = 1,       // each second
   OpenRequest = 2,  // room for a remote?
   OpenReply = 3,
-  OpenAck = 4,  // the reply has arrived: the remote's records may flow
-  Mark = 5,     // the last one of a circuit in this priority
-  Abort = 6,    // the circuit is dead, at once
-  Rpc = 7,      // a question between nodes, or its answer: JSON
-  Bye = 8,      // leaves in order
-  Pause = 9,    // the deputy has been stopped or continued: the remote shall be, too
-  Load = 10,    // the balancer's gossip: loads with their age
-  Guest = 11,   // what the home knows of a process: before OpenRequest, and when people change it
-  Guests = 12,  // what the node where they run has measured of a home's processes
-  View = 32,    // what the view of the cluster shows of the sender
+  OpenAck = 4,      // the reply has arrived: the remote's records may flow
+  Mark = 5,         // the last one of a circuit in this priority
+  Abort = 6,        // the circuit is dead, at once
+  Rpc = 7,          // a question between nodes, or its answer: JSON
+  Bye = 8,          // leaves in order
+  Pause = 9,        // the deputy has been stopped or continued: the remote shall be, too
+  Load = 10,        // the balancer's gossip: loads with their age
+  Guest = 11,       // what the home knows of a process: before OpenRequest, and when people change it
+  Guests = 12,      // what the node where they run has measured of a home's processes
+  View = 32,        // what the view of the cluster shows of the sender
+  NamesAsk = 40,    // facts along this path of yours, please
+  NamesFacts = 41,  // a batch of facts (names/facts.hh)
+  NamesReset = 42,  // what you have told is forgotten
 };
 
 struct Header {
@@ -198,6 +201,28 @@ struct GuestsMessage {
   std::array<GuestReport, kMostReports> reports{};
 };
 
+/// For the processes of a user of the receiver's that run at the sender.
+struct NamesAsk {
+  Header header{Type::NamesAsk, kVersion, sizeof(NamesAsk)};
+  std::uint32_t user = 0;
+  std::uint32_t reserved = 0;
+  char path[wire::local::kMaxFilePath] = {};
+};
+
+/// Followed by a batch.
+struct NamesFacts {
+  Header header{Type::NamesFacts, kVersion, sizeof(NamesFacts)};
+  std::uint32_t user = 0;
+  std::uint32_t reserved = 0;
+};
+inline constexpr std::size_t kMaxNames = 240U << 10;
+
+struct NamesReset {
+  Header header{Type::NamesReset, kVersion, sizeof(NamesReset)};
+  std::uint32_t user = 0;
+  std::uint32_t reserved = 0;
+};
+
 struct Bye {
   Header header{Type::Bye, kVersion, sizeof(Bye)};
 };
@@ -237,11 +262,16 @@ struct RpcMessage {
   Rpc head;
   std::string_view text;  ///< in the message
 };
+struct NamesMessage {
+  NamesFacts head;
+  std::span<const std::byte> batch;  ///< in the message
+};
 struct Bad {
   const char* why;
 };
-using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause,
-                             LoadMessage, Guest, GuestsMessage, Bye, ViewMessage>;
+using Message =
+    std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause, LoadMessage,
+                 Guest, GuestsMessage, Bye, ViewMessage, NamesAsk, NamesMessage, NamesReset>;
 
 /// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
 Message parse(std::span<const std::byte> bytes);

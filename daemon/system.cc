@@ -22,7 +22,8 @@ namespace hpcvmm::daemon {
 
 namespace {
 constexpr int kNice = -15;
-constexpr std::uint64_t kKeep = 1ULL << CAP_SETUID | 1ULL << CAP_SETGID | 1ULL << CAP_KILL;
+constexpr std::uint64_t kKeep =
+    1ULL << CAP_SETUID | 1ULL << CAP_SETGID | 1ULL << CAP_KILL | 1ULL << CAP_LEASE;
 }  // namespace
 
 Status drop_rights() {

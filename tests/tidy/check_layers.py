@@ -12,7 +12,7 @@ import tempfile
 BASE = ["include/hpcvmm/base", "include/hpcvmm/abi"]
 CONTRACTS = BASE + ["include/hpcvmm/wire"]
 VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/gdb",
-       "vmm/migrate", "vmm/deputy"]
+       "vmm/names", "vmm/migrate", "vmm/deputy"]
 NET = ["net/driver", "net/driver/dpdk", "net/transport", "net/discovery"]
 
 # layer -> layers it may include; its own is always allowed, <system> headers too but for ONLY.  The longest prefix
@@ -30,7 +30,8 @@ MAY = {
     "vmm/engine/direct": CONTRACTS + ["vmm/engine", "vmm/mem"],
     "vmm/probe": CONTRACTS + ["vmm/engine", "vmm/mem"],
     "vmm/gdb": CONTRACTS + ["vmm/engine", "vmm/mem", "vmm/sys"],
-    "vmm/migrate": CONTRACTS + ["vmm/sys", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "guest-agent"],
+    "vmm/names": CONTRACTS + ["vmm/mem"],
+    "vmm/migrate": CONTRACTS + ["vmm/names", "vmm/sys", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "guest-agent"],
     "vmm/deputy": CONTRACTS + VMM + ["guest-agent"],
     "net": [],
     "net/driver": CONTRACTS,

@@ -27,6 +27,7 @@
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
 #include "vmm/migrate/written.hh"
+#include "vmm/names/home.hh"
 
 namespace hpcvmm::migrate {
 
@@ -121,6 +122,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
         pager_turn_, link_, patience, [this] { return pager_pass(); }, there);
   }
   forward::Budget& result_budget() { return result_budget_; }
+  names::Home& names() { return names_; }
   /// A guest thread is about to run here: the first one after a move ends the downtime.
   void note_entry() {
     if (note_entry_.load(std::memory_order_relaxed) && note_entry_.exchange(false)) began_us_ = now_us();
@@ -225,6 +227,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
   void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint32_t ask = 0);
   void on_left(const std::byte* data, std::size_t bytes);
+  void on_reopens(const std::byte* data, std::size_t bytes);
   MobileVcpu* find_vcpu(std::uint32_t id);
 
   // home.cc
@@ -251,6 +254,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   Identity who_;
   Link link_;
   HomeFiles files_{link_};
+  names::Home names_;
   Uffd uffd_;
   std::atomic<bool> started_{false};
   std::atomic<bool> note_entry_{false};

@@ -155,12 +155,30 @@ void MobileVcpu::add_results(Run& run) {
   if (ahead) results_.clear();
 }
 
+/// What the remote may go by when it looks names up, as of now: the call has been made.
+void MobileVcpu::add_names(Run& run) {
+  names::Home& names = home_->names();
+  const bool descriptors = (left_.head.flags & kWantsDescriptors) != 0;
+  left_.head.flags &= static_cast<std::uint16_t>(~kWantsDescriptors);
+  if (call_ != 0 && names.changes(call_ - 1)) tell_names_ = true;
+  call_ = 0;
+  if (tell_names_ || descriptors) {
+    names::Circumstances c;
+    names.describe(c, descriptors);
+    const Head head{Msg::Names, 0, id_};
+    home_->send(Stream::Urgent, {{&head, sizeof head}, {&c, sizeof c}});
+    tell_names_ = false;
+  }
+  run.names = names.epoch();
+}
+
 void MobileVcpu::send_run() {
   Run run{};
   run.head.id = id_;
   run.pid = pid_;
   run.tid = tid_;
   run.regs = local_->regs();
+  add_names(run);
   add_results(run);
   std::uint64_t tls[kTlsCount];
   Part tls_part{tls, 0};
@@ -223,6 +241,10 @@ void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
 /// By the pager, while the thread that wants it waits: holding fp_lock_ (fetch) or inside run_away().
 void MobileVcpu::answered(const Left& left, const std::byte* rest, std::uint32_t bytes) {
   left_ = left;
+  const bool call = left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall64);
+  call_ = call ? left.regs.rax + 1 : 0;
+  // Its calls are answered at home anyway, and have other numbers.
+  if (left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall32)) home_->names().forbid();
   share_.give(home_->result_budget());
   overlay_.clear();
   if ((left.head.flags & kHasFp) != 0) take_fp(rest, bytes);
@@ -275,6 +297,8 @@ void MobileVcpu::depart() {
   local_->get_fp(fp_);
   tls_dirty_ = true;
   fp_known_ = fp_dirty_ = true;
+  tell_names_ = true;
+  left_.head.flags = 0;
   away_ = true;
 }
 

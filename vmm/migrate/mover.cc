@@ -93,6 +93,7 @@ void Home::inherit(Home& parent) {
   local_calls_ = parent.local_calls_.load();
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
+  parent.names_.close();
   parent.uffd_.close();
   for (int* fd : {&parent.poke_, &parent.pager_poke_}) {
     if (*fd >= 0) host().close_fd(*fd);
@@ -168,6 +169,8 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       return;
     }
     case local::Type::FileTable: return files_.take_table(fds[0]);
+    case local::Type::NamesHome:
+      return names_.take(fds[0], fds[1], {host().hide_fd, host().close_fd, host().cluster_fd});
     case local::Type::Attach: {
       local::Attach a{};
       if (!as(a, message, bytes) || link_.attached()) return;

@@ -118,6 +118,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
     }
     case Msg::Left: return on_left(v.data, v.bytes);
     case Msg::FileHere: return files_.is_there(head.id);
+    case Msg::Reopens: return on_reopens(v.data, v.bytes);
     case Msg::CallData:
       if (MobileVcpu* const vcpu = find_vcpu(head.id)) vcpu->collect(v.data, v.bytes);
       return;
@@ -166,6 +167,22 @@ void Home::on_left(const std::byte* data, std::size_t bytes) {
   MobileVcpu* const vcpu = find_vcpu(l.head.id);
   if (vcpu == nullptr) return;
   vcpu->answered(l, data + sizeof l, static_cast<std::uint32_t>(bytes - sizeof l));
+}
+
+/// In order with the calls: whoever makes one finds them open.
+void Home::on_reopens(const std::byte* data, std::size_t bytes) {
+  Head head{};
+  if (!read_as(head, data, bytes)) return;
+  std::size_t at = sizeof head;
+  for (std::uint32_t i = 0; i < head.id; ++i) {
+    names::Reopen r;
+    if (!read_as(r, data + at, bytes - at)) return;
+    at += sizeof r;
+    if (bytes - at < r.path_bytes) return;
+    const std::string path(reinterpret_cast<const char*>(data + at), r.path_bytes);
+    at += r.path_bytes;
+    if (const char* const why = names_.reopen(r, path.c_str())) die(why);
+  }
 }
 
 void Home::on_fault(const Uffd::Fault& f) {

@@ -18,6 +18,7 @@
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
+#include "vmm/names/calls.hh"
 
 namespace hpcvmm::migrate {
 
@@ -66,7 +67,8 @@ class Runner {
   forward::Blob call_;
   forward::Share share_;
   Patience patience_;
-  bool has_run_ = false;  // before, the pager alone sees to what comes
+  bool may_look_ = false;  // up names here, since the last order
+  bool has_run_ = false;   // before, the pager alone sees to what comes
 };
 
 class Remote {
@@ -86,6 +88,9 @@ class Remote {
   /// True for a page that is not at home: absent, it reads as zero.
   bool owns(std::uint64_t page);
   forward::Budget& call_budget() { return call_budget_; }
+  names::Calls& names() { return names_; }
+  /// No other thread of the process has ever run here.
+  [[nodiscard]] bool one_thread();
   [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
   [[nodiscard]] std::uint64_t vdso_begin() const;
@@ -120,6 +125,10 @@ class Remote {
   void make_map(const MapEntry& e);
   bool map_file(const MapEntry& e, std::uint64_t& end);
   void on_files(const std::byte* data, std::size_t bytes);
+  void take_store(int fd);
+  void on_names(const std::byte* data, std::size_t bytes);
+  void ask_for_name(std::string_view path);
+  void tell_reopens(const std::vector<std::byte>& reopens, std::uint32_t count);
   void on_file_pages(const std::byte* data, std::size_t bytes, bool bulk);
   void count_bulk(std::size_t bytes);
   void on_drop(const Drop& d);
@@ -149,6 +158,8 @@ class Remote {
 
   Link link_;
   RemoteFiles files_{link_};
+  names::Calls names_{[this](std::string_view path) { ask_for_name(path); },
+                      [this](const std::vector<std::byte>& r, std::uint32_t n) { tell_reopens(r, n); }};
   mem::Lock turn_;  // whoever has it receives and serves faults
   Uffd uffd_;
   std::unique_ptr<mem::Mm> mm_;

@@ -300,6 +300,7 @@ void Remote::on_fault(const Uffd::Fault& f) {
 
 void Remote::on_leave() {
   trial::hold("remote-leave");
+  names_.flush();
   Leaving l{};
   l.stack_begin = ~std::uint64_t{0};
   {

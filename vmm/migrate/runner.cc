@@ -86,6 +86,9 @@ void Runner::order(const Run& run, const std::byte* extra, std::size_t bytes) {
   vcpu_->regs() = run.regs;
   pid_ = run.pid;
   guest_tid_ = run.tid;
+  may_look_ = run.names != 0;
+  remote_.names().require(run.names);
+  remote_.names().returned(run.regs);
   constexpr std::size_t kTlsBytes = kTlsCount * sizeof(std::uint64_t);
   if ((run.head.flags & kHasTls) != 0 && bytes >= kTlsBytes) {
     for (unsigned i = 0; i < kTlsCount; ++i) {
@@ -154,6 +157,8 @@ void Runner::run_guest() {
     const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
     if (call && remote_.local_calls()) {
       const Abi abi = e.kind == engine::ExitKind::Syscall64 ? Abi::X64 : Abi::Ia32;
+      if (abi == Abi::X64 && may_look_ && remote_.names().answer(vcpu_->regs(), remote_.one_thread()))
+        continue;
       const LocalCall done = call_here(vcpu_->regs(), abi, *this, remote_);
       if (done == LocalCall::Done) continue;
       if (done != LocalCall::Home) {
@@ -199,6 +204,8 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   l.regs = vcpu_->regs();
   l.cpu_us = process_cpu_us();
   kicked_.store(0);
+  const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
+  if (remote_.names().before_leaving(l.regs, call)) l.head.flags |= kWantsDescriptors;
   FpState fp;
   Part fp_part{fp.area.data(), 0};
   if (e.kind == engine::ExitKind::Interrupted || e.kind == engine::ExitKind::Exception) {

@@ -42,6 +42,7 @@ enum class Msg : std::uint16_t {
   FilePages,   // pages of the stash that are a file's: taken from the copy there
   Credit,      // (both ways) so many bytes of bulk have been consumed
   CallData,    // (both ways) a part of what belongs to the next Run or Left of this vCPU
+  Names,       // under which conditions names are looked up there; names::Circumstances follow
   // Remote to deputy.
   Ready = 64,
   Ack,
@@ -53,6 +54,8 @@ enum class Msg : std::uint16_t {
   Heard,     // Waits has been taken note of
   Wake,      // wake threads that wait at home
   FileHere,  // this file is here, with that content
+  Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
+             // its path
 };
 
 struct Head {
@@ -148,6 +151,7 @@ struct Protect {
 struct Run {
   Head head{Msg::Run, 0, 0};      // id: vCPU
   std::int32_t pid = 0, tid = 0;  ///< of the guest's thread, as it knows them
+  std::uint64_t names = 0;        ///< what the store of names must have reached; 0: it may not be used
   GuestRegs regs;
 };
 inline constexpr std::uint16_t kHasFp = 1;
@@ -158,6 +162,7 @@ inline constexpr std::uint16_t kDataBefore = 32;  ///< that has come as CallData
 // With an exit of kind Interrupted: a call that waits was interrupted, rip is at it again.
 inline constexpr std::uint16_t kInWait = 4;
 inline constexpr std::uint16_t kInTimedWait = 8;
+inline constexpr std::uint16_t kWantsDescriptors = 64;  ///< with a call: Names with those in use, please
 
 /// Followed, with kHasFp, by the XSAVE area; with kHasData, which is never there with it, by what the call
 /// reads.
