@@ -1,8 +1,8 @@
 /* Changes names and files, while another process looks at them; both say what they see.
  *
- *   names_guest ROUNDS    a parent that changes, a child that looks: after each change both look, and must see the same.
- *                         Prints "pid N" (the child's) first, "go" begins with a line on stdin.
- *   names_guest look N    looks at files that nobody changes, N times; prints a sum.
+ *   names_guest ROUNDS    a parent that changes, a child that looks: after each change both look, and must
+ * see the same. Prints "pid N" (the child's) first, "go" begins with a line on stdin. names_guest look N
+ * looks at files that nobody changes, N times; prints a sum.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 enum { NAMES = 9, ROOM = 8192 };
-static const char *const names[NAMES] = {"a", "b", "c", "dir", "dir/x", "dir/y", "link", "link/x", "dir/../b"};
+static const char* const names[NAMES] = {"a",     "b",    "c",      "dir",     "dir/x",
+                                         "dir/y", "link", "link/x", "dir/../b"};
 
 static unsigned seed = 1;
 static unsigned pick(unsigned n) {
@@ -26,8 +27,8 @@ static unsigned pick(unsigned n) {
 
 static size_t at;
 static char seen[ROOM];
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...) {
+static void say(const char* format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char* format, ...) {
   va_list args;
   va_start(args, format);
   at += (size_t)vsnprintf(seen + at, ROOM - at, format, args);
@@ -46,8 +47,8 @@ static void look(void) {
     if (stat(names[i], &s) != 0)
       say(" e%d", errno);
     else
-      say(" %lu %o %lu %ld.%09ld", (unsigned long)s.st_ino, s.st_mode, S_ISDIR(s.st_mode) ? 0UL : (unsigned long)s.st_size,
-          (long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+      say(" %lu %o %lu %ld.%09ld", (unsigned long)s.st_ino, s.st_mode,
+          S_ISDIR(s.st_mode) ? 0UL : (unsigned long)s.st_size, (long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
     say(" a%d", access(names[i], R_OK) == 0 ? 0 : errno);
     n = readlink(names[i], text, sizeof text);
     say(n < 0 ? " l%d" : " l=%.*s", n < 0 ? errno : (int)n, text);
@@ -58,15 +59,17 @@ static void look(void) {
       n = read(fd, text, 100);
       if (lowest < 0) lowest = fd;
       say(" f%d", fd - lowest);
-      if (n >= 0) say(" '%.*s'", (int)n, text);
-      else say(" r%d", errno);
+      if (n >= 0)
+        say(" '%.*s'", (int)n, text);
+      else
+        say(" r%d", errno);
       close(fd);
     }
     say("\n");
   }
 }
 
-static void put(const char *name, const char *text) {
+static void put(const char* name, const char* text) {
   const int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (fd < 0) return;
   if (write(fd, text, strlen(text)) < 0) perror(name);
@@ -86,13 +89,17 @@ static void change(unsigned round) {
     case 5: put(pick(2) ? "dir/x" : "dir/y", text); break;
     case 6: unlink("dir/x"), unlink("dir/y"), rmdir("dir"); break;
     case 7: unlink("link"); break;
-    case 8: if (symlink(pick(2) ? "dir" : one, "link") != 0) unlink("link"); break;
+    case 8:
+      if (symlink(pick(2) ? "dir" : one, "link") != 0) unlink("link");
+      break;
     case 9: put("new", text), rename("new", one); break;
-    case 10: rename("dir", "away"), mkdir("dir", 0755), unlink("away/x"), unlink("away/y"), rmdir("away"); break;
+    case 10:
+      rename("dir", "away"), mkdir("dir", 0755), unlink("away/x"), unlink("away/y"), rmdir("away");
+      break;
     case 11: {
       const int fd = open(one, O_RDWR);
       if (fd < 0) break;
-      char *const m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+      char* const m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
       struct stat s;
       if (m != MAP_FAILED && fstat(fd, &s) == 0 && s.st_size > 0) m[0] = (char)('A' + pick(26));
       close(fd);
@@ -102,9 +109,9 @@ static void change(unsigned round) {
   }
 }
 
-static void all(int fd, void *to, size_t n, int out) {
+static void all(int fd, void* to, size_t n, int out) {
   for (size_t done = 0; done < n;) {
-    const ssize_t k = out ? write(fd, (char *)to + done, n - done) : read(fd, (char *)to + done, n - done);
+    const ssize_t k = out ? write(fd, (char*)to + done, n - done) : read(fd, (char*)to + done, n - done);
     if (k <= 0) exit(9);
     done += (size_t)k;
   }
@@ -196,7 +203,7 @@ static int stable(unsigned times) {
   return 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc == 3 && strcmp(argv[1], "look") == 0) return stable((unsigned)atoi(argv[2]));
   dup2(0, 9);
   return argc == 2 ? parent((unsigned)atoi(argv[1])) : 2;
