@@ -48,9 +48,14 @@ double cost_of_adding(const NodeLoad& node, const Process& process, const Knobs&
   return node_cost(node, changed(now, process, 1, knobs), knobs) - node_cost(node, now, knobs);
 }
 
+double cost_now(const NodeLoad& node, const Knobs& knobs) { return node_cost(node, state_of(node), knobs); }
+
+double cost_of_keeping(const NodeLoad& node, double cost_now, const Process& process, const Knobs& knobs) {
+  return cost_now - node_cost(node, changed(state_of(node), process, -1, knobs), knobs);
+}
+
 double cost_of_keeping(const NodeLoad& node, const Process& process, const Knobs& knobs) {
-  const State now = state_of(node);
-  return node_cost(node, now, knobs) - node_cost(node, changed(now, process, -1, knobs), knobs);
+  return cost_of_keeping(node, cost_now(node, knobs), process, knobs);
 }
 
 double distance_cost(NodeId node, const Process& process, const Knobs& knobs) {

@@ -14,24 +14,31 @@ namespace hpcvmm::balancer::sim {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
-constexpr NodeId kSeeds = 3;        // the seed list every node starts with; they never crash
-constexpr double kReboot = 60;      // seconds until a crashed node is back
-constexpr double kParetoTop = 200;  // largest job over the smallest
+constexpr NodeId kSeeds = 3;         // the seed list every node starts with; they never crash
+constexpr double kReboot = 60;       // seconds until a crashed node is back
+constexpr std::size_t kHead = 1024;  // bytes of a Node that every look at it needs
+constexpr double kParetoTop = 200;   // largest job over the smallest
 
 struct Job {
   TraceJob is;
   NodeId home = 0;
-  double end_v = 0;   ///< the node's service clock at which it ends
   double left_s = 0;  ///< work left, while it is on no node
   double came_s = 0;  ///< to this node
   std::uint16_t moves = 0;
+};
+
+/// A job on a node, with what its load follows from: jobs lie anywhere, and a node is looked at often.
+struct Running {
+  std::uint32_t job;
+  double end_v;  ///< the node's service clock at which it ends
+  double work_s;
 };
 
 /// One simulated node.  All its threads share its CPUs evenly, so one clock of service per thread serves them
 /// all.
 struct Node {
   NodeLoad load;  ///< cpus, speed, memory, orders, epoch; the rest is filled when asked
-  std::vector<std::uint32_t> jobs;
+  std::vector<Running> jobs;
   double service = 0, at_s = 0;  ///< service clock, and when it was right
   double used_mib = 0;
   std::uint32_t version = 0;  ///< of the pending end event
@@ -41,6 +48,12 @@ struct Node {
   Gossip gossip;
   Reservations promises;
 };
+
+/// A large cluster does not fit into a cache; who is next is known before it is needed.
+void prefetch(const void* at, std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  for (std::size_t i = 0; i < bytes; i += kLine) __builtin_prefetch(static_cast<const char*>(at) + i);
+}
 
 enum class What : std::uint8_t { End, Arrive, Land, Crash, Boot };
 struct Event {
@@ -79,8 +92,8 @@ class Simulation {
   void schedule_end(std::uint32_t i);
   void enter(std::uint32_t i, std::uint32_t j);
   void leave(std::uint32_t i, std::uint32_t j);
-  double left(const Node& n, const Job& j) const { return std::max(0.0, j.end_v - n.service); }
-  Process process(const Node& n, std::uint32_t j) const;
+  static double left(const Node& n, const Running& r) { return std::max(0.0, r.end_v - n.service); }
+  Process process(const Node& n, const Running& r) const;
   NodeLoad bare(Node& n);
   NodeLoad measured(Node& n) {
     const NodeLoad l = bare(n);
@@ -161,38 +174,37 @@ void Simulation::schedule_end(std::uint32_t i) {
   Node& n = nodes_[i];
   ++n.version;
   if (n.jobs.empty()) return;
-  std::uint32_t first = n.jobs.front();
-  for (const std::uint32_t j : n.jobs)
-    if (jobs_[j].end_v < jobs_[first].end_v) first = j;
-  push(now_ + left(n, jobs_[first]) / rate(n), What::End, i, first, n.version);
+  const Running first = *std::min_element(
+      n.jobs.begin(), n.jobs.end(), [](const Running& a, const Running& b) { return a.end_v < b.end_v; });
+  push(now_ + left(n, first) / rate(n), What::End, i, first.job, n.version);
 }
 
 void Simulation::enter(std::uint32_t i, std::uint32_t j) {
   Node& n = nodes_[i];
   advance(n);
   Job& job = jobs_[j];
-  job.end_v = n.service + job.left_s;
   job.came_s = now_;
   n.used_mib += job.is.memory_mib;
-  n.jobs.push_back(j);
+  n.jobs.push_back({j, n.service + job.left_s, job.is.work_s});
   schedule_end(i);
 }
 
 void Simulation::leave(std::uint32_t i, std::uint32_t j) {
   Node& n = nodes_[i];
   advance(n);
-  jobs_[j].left_s = left(n, jobs_[j]);
-  n.jobs.erase(std::find(n.jobs.begin(), n.jobs.end(), j));
+  const auto at = std::find_if(n.jobs.begin(), n.jobs.end(), [j](const Running& r) { return r.job == j; });
+  jobs_[j].left_s = left(n, *at);
+  n.jobs.erase(at);
   n.used_mib = n.jobs.empty() ? 0 : n.used_mib - jobs_[j].is.memory_mib;
   schedule_end(i);
 }
 
-Process Simulation::process(const Node& n, std::uint32_t j) const {
-  const Job& job = jobs_[j];
+Process Simulation::process(const Node& n, const Running& r) const {
+  const Job& job = jobs_[r.job];
   Process p;
-  p.id = j;
+  p.id = r.job;
   p.home = job.home;
-  p.cpu_used_s = static_cast<float>(job.is.work_s - left(n, job));
+  p.cpu_used_s = static_cast<float>(r.work_s - left(n, r));
   p.moves = job.moves;
   p.resident_s = static_cast<float>(now_ - job.came_s);
   p.working_set_mib = job.is.memory_mib;
@@ -206,7 +218,7 @@ NodeLoad Simulation::bare(Node& n) {
   l.measured_s = now_;
   l.run_queue = static_cast<float>(n.jobs.size());
   double sum = 0;
-  for (const std::uint32_t j : n.jobs) sum += urgency(jobs_[j].is.work_s - left(n, jobs_[j]), o_.knobs);
+  for (const Running& r : n.jobs) sum += urgency(r.work_s - left(n, r), o_.knobs);
   l.urgency = static_cast<float>(sum);
   l.utilisation = std::min(1.0F, l.run_queue / static_cast<float>(l.cpus));
   l.free_mib = static_cast<float>(l.total_mib - n.used_mib);
@@ -252,14 +264,14 @@ void Simulation::crash(std::uint32_t i) {
   ++n.version;
   r_.lost += n.jobs.size();
   open_ -= n.jobs.size();
-  for (const std::uint32_t j : n.jobs) free_jobs_.push_back(j);
+  for (const Running& r : n.jobs) free_jobs_.push_back(r.job);
   n.jobs.clear();
   n.used_mib = 0;
   n.promises = Reservations{};
   // Processes whose home it was die with it wherever they run.
   for (std::uint32_t k = 0; k < o_.nodes; ++k) {
-    const std::vector<std::uint32_t> there = nodes_[k].jobs;
-    for (const std::uint32_t j : there) {
+    const std::vector<Running> there = nodes_[k].jobs;
+    for (const auto& [j, end_v, work_s] : there) {
       if (jobs_[j].home != n.load.node) continue;
       leave(k, j);
       free_jobs_.push_back(j);
@@ -294,7 +306,7 @@ void Simulation::arrive(std::uint32_t j) {
   }
   ++open_;
   jobs_[j].left_s = jobs_[j].is.work_s;
-  Process p = process(n, j);
+  Process p = process(n, {j, n.service + jobs_[j].left_s, jobs_[j].left_s});
   p.cpu_used_s = 0;
   const NodeLoad own = measured(n);
   const Decision d = place(view_of(n, own), p, o_.policy, o_.knobs, random_, n.turn);
@@ -325,7 +337,7 @@ void Simulation::land(std::uint32_t i, std::uint32_t j) {
 void Simulation::start_moves(std::uint32_t i, const NodeLoad& own) {
   Node& n = nodes_[i];
   processes_.clear();
-  for (const std::uint32_t j : n.jobs) processes_.push_back(process(n, j));
+  for (const Running& r : n.jobs) processes_.push_back(process(n, r));
   View view = view_of(n, own);
   view.processes = processes_;
   for (const Decision& d : decide(view, o_.policy, o_.knobs)) {
@@ -353,6 +365,7 @@ void Simulation::send_gossip(std::uint32_t i, const NodeLoad& own) {
   if (!n.gossip.due(own, now_, o_.gossip)) return;
   const NodeId peer = n.gossip.peer(random_);
   if (peer == kNoNode) return;
+  prefetch(&nodes_[peer - 1], kHead);
   const Gossip::Message m = n.gossip.message(own, now_, random_);
   n.gossip.sent(own, now_);
   ++r_.gossip_messages;
@@ -446,7 +459,10 @@ ScaleResult Simulation::run() {
       handle(e);
     }
     now_ = std::max(now_, at);
-    tick(static_cast<std::uint32_t>(ticks % o_.nodes));
+    const auto i = static_cast<std::uint32_t>(ticks % o_.nodes);
+    prefetch(&nodes_[(i + 2) % o_.nodes], kHead);
+    for (const Running& r : nodes_[(i + 1) % o_.nodes].jobs) __builtin_prefetch(&jobs_[r.job]);
+    tick(i);
   }
   r_.gossip_bytes = r_.gossip_messages * Gossip::kMessageBytes;
   r_.gossip_bytes_per_node_s = static_cast<double>(r_.gossip_bytes) / std::max(1.0, now_) / o_.nodes;
