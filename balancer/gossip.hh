@@ -47,6 +47,13 @@ class Gossip {
   Message message(const NodeLoad& own, double now_s, Random& random) const;
   /// Whether to send now.  A quiet node never does.
   bool due(const NodeLoad& own, double now_s, const GossipKnobs& knobs) const;
+  /// Until when due() says no as long as the load does not change and nobody tells of a new node.
+  double silent_until_s(const GossipKnobs& knobs) const {
+    return news_ || messages_ < knobs.young ? sent_at_s_
+                                            : sent_at_s_ + knobs.idle_interval_s - knobs.interval_s / 2;
+  }
+  /// Whether a node was learnt of since the last message.
+  bool news() const { return news_; }
   /// Notes what was sent.
   void sent(const NodeLoad& own, double now_s);
   /// A random known node; kNoNode if none is known.
