@@ -21,6 +21,7 @@ struct RemoteKit {
   UniqueFd kvm;                  ///< /dev/kvm, or none
   UniqueFd userfaultfd;          ///< /dev/userfaultfd, or none
   std::vector<UniqueFd> groups;  ///< cgroup.procs of the node's control group, where it has limits
+  std::vector<std::string> group_names;  ///< as /proc/PID/cgroup shows them, one for each
   uid_t uid = 0;                 ///< 0: as we are
   gid_t gid = 0;
   unsigned spares = 0;  ///< most that are kept ready, of an engine
@@ -29,6 +30,10 @@ struct RemoteKit {
 
 /// Refuses: no such executable or user.
 std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config);
+
+/// Puts a process and its threads into the control groups of the node, unless it is there already; what it
+/// forks follows. Empty: done, or there are none; else why not.  A process that has ended is no error.
+std::string join_groups(const RemoteKit& kit, pid_t pid);
 
 struct SpawnedRemote {
   UniqueFd socket;   ///< our end of its descriptor 3

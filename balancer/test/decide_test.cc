@@ -149,6 +149,19 @@ TEST(Reservation, LimitsRoomAndTime) {
   EXPECT_FLOAT_EQ(door.with_promises(idle, 1, knobs).run_queue, 1);
   EXPECT_FLOAT_EQ(door.with_promises(idle, 1 + knobs.reservation_s, knobs).run_queue, 0)
       << "a promise lapses";
+  door.settle(2);
+  EXPECT_EQ(door.ask(idle, process(7), 10, 15, knobs), Forbidden::Nothing);
+  EXPECT_EQ(door.ask(idle, process(8), 10, 15, knobs), Forbidden::Nothing);
+  door.land(7, 15, knobs);
+  EXPECT_FLOAT_EQ(door.with_promises(idle, 15, knobs).run_queue, 1) << "it is measured load from now on";
+  EXPECT_EQ(door.ask(idle, process(9), 10, 15, knobs), Forbidden::InFlight) << "its pages are on their way";
+  Process fresh = process(10);
+  fresh.working_set_mib = 0;
+  EXPECT_EQ(door.ask(idle, fresh, 10, 15, knobs), Forbidden::Nothing) << "what starts here brings nothing";
+  door.settle(10);
+  EXPECT_EQ(door.ask(idle, process(9), 10, 17, knobs), Forbidden::Nothing) << "it should have come by now";
+  door.settle(8);
+  door.settle(9);
   Process big = process(4);
   big.working_set_mib = 5000;
   EXPECT_EQ(door.ask(idle, big, 10, 20, knobs), Forbidden::NoMemory);

@@ -36,6 +36,8 @@ constexpr double kPartingS = 2;
 constexpr double kPendingS = 30;
 /// Urgency of work that is not ours and whose age nobody knows: of a process that has run for 8 s.
 constexpr double kOtherAgeS = 8;
+/// A guest with that share of its memory has arrived: of some pages nothing is ever sent.
+constexpr float kMostOfIt = 0.7F;
 constexpr double kMib = 1024.0 * 1024.0;
 /// 2020-01-01: a restarted node's epoch is larger than its former life's, in 32 bits.
 constexpr std::time_t kEpochBegin = 1'577'836'800;
@@ -156,6 +158,10 @@ void Balance::sample(std::uint64_t network_bytes) {
     g.track.sample(now_s_, facts.cpu_us, decay_of(g.attributes.decay), settings_.decay);
     g.working_set_mib = std::max(static_cast<float>(static_cast<double>(facts.resident) / kMib), 1.0F);
     busy += g.track.busy();
+    if (g.announced_mib > 0 && g.working_set_mib >= kMostOfIt * g.announced_mib) {
+      g.announced_mib = 0;
+      reservations_.settle(process_id(g.home, g.home_pid));
+    }
   }
   std::erase_if(parting_, [this](const auto& p) { return now_s_ - p.second.ended_s > kPartingS; });
   std::erase_if(pending_, [this](const auto& p) { return now_s_ - p.second.at_s > kPendingS; });
@@ -195,9 +201,9 @@ void Balance::sync_guests() {
       g.calls_ps = static_cast<float>(m.home_calls_milli / 1e3);
       g.cpu_before_ms = m.cpu_used_ms;
       g.moves = m.moves + 1;
-      g.working_set_mib = static_cast<float>(m.working_set_mib);
+      g.announced_mib = g.working_set_mib = static_cast<float>(m.working_set_mib);
     }
-    reservations_.settle(process_id(r.home, r.home_pid));
+    reservations_.land(process_id(r.home, r.home_pid), now_s_, settings_.knobs);
     guests_.emplace(id, std::move(g));
   }
   std::erase_if(guests_, [this](const auto& g) { return !parts_.remotes.all().contains(g.first); });

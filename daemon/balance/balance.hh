@@ -68,6 +68,7 @@ struct GuestProcess {
   std::uint64_t cpu_before_ms = 0;  ///< of the reference CPU, before it came
   std::uint32_t moves = 0;
   float working_set_mib = 0;
+  float announced_mib = 0;  ///< what it brings, as long as that is on its way
   bool moving = false;
   double not_before_s = 0;
   peer::GuestReport told;

@@ -228,6 +228,7 @@ Node Balance::on_register(const Session& s, const local::Register& m, bool same_
   p.session = s.id;
   p.pid = s.pid;
   p.exe = s.exe;
+  p.rss_mib = 0;  // of what it was before
   p.track = Track(now_s_, 1);
   p.cpu_base_us = same_process ? process_facts(s.pid).cpu_us + s.state.remote_cpu_us : 0;
   p.remote_base_us = s.state.remote_cpu_us;
