@@ -29,8 +29,8 @@ Forbidden Reservations::ask(const NodeLoad& own, const Process& process, double 
     // What starts here has nothing to bring: it is not in flight.
     if (process.working_set_mib > 0 && in_flight() >= knobs.max_in) return Forbidden::InFlight;
     if (double{load.free_mib} - process.working_set_mib < knobs.reserve_mib) return Forbidden::NoMemory;
-    const double cost = cost_of_adding(load, process, knobs) + distance_cost(own.node, process, knobs) +
-                        move_cost(process, knobs);
+    const double cost =
+        cost_of_adding(load, process, knobs) + distance_cost(own, process, knobs) + move_cost(process, knobs);
     if (cost >= stay_cost) return Forbidden::Hysteresis;
   }
   Promise promise{process, now_s + knobs.reservation_s, false};

@@ -56,7 +56,7 @@ void search(const Search& s, const Process& process, bool must_fit, Decision& d)
       why = Forbidden::NoMemory;
       continue;
     }
-    const double far = distance_cost(node.node, process, s.knobs) + d.move_cost;
+    const double far = distance_cost(node, process, s.knobs) + d.move_cost;
     const double cost = cost_of_adding(node, process, s.knobs) * stale + far;
     if (cost < d.best_cost) {
       d.next_best = d.best;
@@ -75,7 +75,7 @@ Decision start(const View& view, const Process& process, const Knobs& knobs) {
   Decision d;
   d.process = process.id;
   d.from = d.to = view.own.node;
-  d.stay_cost = cost_of_keeping(view.own, process, knobs) + distance_cost(view.own.node, process, knobs);
+  d.stay_cost = cost_of_keeping(view.own, process, knobs) + distance_cost(view.own, process, knobs);
   d.move_cost = move_cost(process, knobs);
   return d;
 }
@@ -259,7 +259,7 @@ void balance(Round& round, const Knobs& knobs) {
       // dearer.
       const double weight = urgency(p.cpu_used_s, knobs) * p.cpu_use;
       const double stay =
-          cost_of_keeping(round.view().own, now, p, knobs) + distance_cost(round.view().own.node, p, knobs);
+          cost_of_keeping(round.view().own, now, p, knobs) + distance_cost(round.view().own, p, knobs);
       if (bound.at_least(weight) + move_cost(p, knobs) >= stay * (1 - knobs.hysteresis)) continue;
       const Decision d = judge(round.view(), p, Policy::Mosix, knobs);
       if (!d.moves()) continue;
@@ -304,7 +304,7 @@ Decision place(const View& view, const Process& process, Policy policy, const Kn
   d.reason = Reason::Placed;
   const bool may_run_here = may_enter(view.own, process, view.now_s, knobs) == Forbidden::Nothing;
   d.stay_cost = may_run_here
-                    ? cost_of_adding(view.own, process, knobs) + distance_cost(view.own.node, process, knobs)
+                    ? cost_of_adding(view.own, process, knobs) + distance_cost(view.own, process, knobs)
                     : kInfinite;
   if (process.run_on != kNoNode || process.home_only) {
     d.reason = process.home_only ? Reason::HomeOnly : Reason::RunOn;

@@ -28,8 +28,8 @@ class Gossip {
  public:
   static constexpr std::size_t kKnown = 32;
   static constexpr std::size_t kInMessage = 8;
-  /// On the wire: NodeLoad with its age, and a header of 16 bytes.
-  static constexpr std::size_t kMessageBytes = 16 + kInMessage * sizeof(NodeLoad);
+  /// On the wire: a header of 16 bytes, and of each node 48.
+  static constexpr std::size_t kMessageBytes = 16 + kInMessage * 48;
 
   struct Message {
     std::uint32_t count = 0;

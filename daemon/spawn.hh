@@ -18,11 +18,11 @@ namespace hpcvmm::daemon {
 /// What every remote of this node gets; opened once, while we may.
 struct RemoteKit {
   UniqueFd executable;
-  UniqueFd kvm;                  ///< /dev/kvm, or none
-  UniqueFd userfaultfd;          ///< /dev/userfaultfd, or none
-  std::vector<UniqueFd> groups;  ///< cgroup.procs of the node's control group, where it has limits
+  UniqueFd kvm;                          ///< /dev/kvm, or none
+  UniqueFd userfaultfd;                  ///< /dev/userfaultfd, or none
+  std::vector<UniqueFd> groups;          ///< cgroup.procs of the node's control group, where it has limits
   std::vector<std::string> group_names;  ///< as /proc/PID/cgroup shows them, one for each
-  uid_t uid = 0;                 ///< 0: as we are
+  uid_t uid = 0;                         ///< 0: as we are
   gid_t gid = 0;
   unsigned spares = 0;  ///< most that are kept ready, of an engine
   cpu_set_t cpus{};     ///< the DPDK library pins threads; remotes are not to inherit that

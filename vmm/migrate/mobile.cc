@@ -66,7 +66,7 @@ engine::Exit MobileVcpu::run_somewhere() {
   leave_guest();
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
   // Away, what its node makes by itself does not come here.
-  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call();
+  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call(away);
   return e;
 }
 
@@ -144,6 +144,9 @@ void MobileVcpu::send_run() {
 }
 
 engine::Exit MobileVcpu::run_away() {
+  const std::uint64_t served_us = came_us_ != 0 ? now_us() - came_us_ : 0;
+  const bool answers = came_us_ != 0;
+  came_us_ = 0;
   send_run();
   home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
   bool kicked = false;
@@ -169,6 +172,9 @@ engine::Exit MobileVcpu::run_away() {
   e.error_code = left_.error_code;
   e.fault_address = left_.fault_address;
   e.host_info = left_.host_info;
+  // What being away cost the last call: all that the remote waited but the time the call itself took here.
+  if (answers && left_.waited_us > served_us) home_->note_call_time(left_.waited_us - served_us);
+  if (e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32) came_us_ = now_us();
   if (e.kind == engine::ExitKind::Broken) e.detail = "the vCPU on the other node cannot go on";
   return e;
 }
@@ -235,6 +241,7 @@ void MobileVcpu::depart() {
   local_->get_fp(fp_);
   tls_dirty_ = true;
   fp_known_ = fp_dirty_ = true;
+  came_us_ = 0;
   away_ = true;
 }
 

@@ -65,7 +65,8 @@ class Runner {
   forward::Blob call_;
   forward::Share share_;
   Patience patience_;
-  bool has_run_ = false;  // before, the pager alone sees to what comes
+  std::uint64_t called_us_ = 0, waited_us_ = 0;  // when it called home, and how long the answer took
+  bool has_run_ = false;                         // before, the pager alone sees to what comes
 };
 
 class Remote {
