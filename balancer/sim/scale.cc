@@ -8,6 +8,7 @@
 #include "balancer/admit.hh"
 #include "balancer/cost.hh"
 #include "balancer/decide.hh"
+#include "balancer/rules.hh"
 
 namespace hpcvmm::balancer::sim {
 
@@ -25,6 +26,7 @@ struct Job {
   double left_s = 0;  ///< work left, while it is on no node
   double came_s = 0;  ///< to this node
   std::uint16_t moves = 0;
+  Partner traffic;  ///< over pipes, which are at home
 };
 
 /// A job on a node, with what its load follows from: jobs lie anywhere, and a node is looked at often.
@@ -32,6 +34,7 @@ struct Running {
   std::uint32_t job;
   double end_v;  ///< the node's service clock at which it ends
   double work_s;
+  double drag;  ///< service it needs for a second of work: away, its calls home wait
 };
 
 /// One simulated node.  All its threads share its CPUs evenly, so one clock of service per thread serves them
@@ -93,7 +96,8 @@ class Simulation {
   void schedule_end(std::uint32_t i);
   void enter(std::uint32_t i, std::uint32_t j);
   void leave(std::uint32_t i, std::uint32_t j);
-  static double left(const Node& n, const Running& r) { return std::max(0.0, r.end_v - n.service); }
+  static double served(const Node& n, const Running& r) { return std::max(0.0, r.end_v - n.service); }
+  static double left(const Node& n, const Running& r) { return served(n, r) / r.drag; }
   Process process(const Node& n, const Running& r) const;
   NodeLoad bare(Node& n);
   NodeLoad measured(Node& n) {
@@ -116,7 +120,7 @@ class Simulation {
   const ScaleOptions& o_;
   Random random_;
   std::vector<Node> nodes_;
-  /// Until when a node without jobs has nothing to do: most of them, once the arrivals have ended.
+  /// Until when a node has nothing to do if nothing comes or goes: most have not, most of the time.
   std::vector<double> idle_until_;
   std::vector<Job> jobs_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
@@ -171,6 +175,7 @@ TraceJob Simulation::synthetic(double at) {
                                        : random_.below(o_.nodes) + 1;
   t.work_s = smallest_work_ / (1 - random_.uniform() * (1 - 1 / kParetoTop));
   t.memory_mib = static_cast<float>(std::min(2000.0, random_.exponential(o_.mean_memory_mib)));
+  if (o_.talkers > 0 && random_.uniform() < o_.talkers) t.home_calls_ps = static_cast<float>(o_.talk_ps);
   return t;
 }
 
@@ -180,7 +185,7 @@ void Simulation::schedule_end(std::uint32_t i) {
   if (n.jobs.empty()) return;
   const Running first = *std::min_element(
       n.jobs.begin(), n.jobs.end(), [](const Running& a, const Running& b) { return a.end_v < b.end_v; });
-  push(now_ + left(n, first) / rate(n), What::End, i, first.job, n.version);
+  push(now_ + served(n, first) / rate(n), What::End, i, first.job, n.version);
 }
 
 void Simulation::enter(std::uint32_t i, std::uint32_t j) {
@@ -189,7 +194,9 @@ void Simulation::enter(std::uint32_t i, std::uint32_t j) {
   Job& job = jobs_[j];
   job.came_s = now_;
   n.used_mib += job.is.memory_mib;
-  n.jobs.push_back({j, n.service + job.left_s, job.is.work_s});
+  double drag = 1;
+  if (job.home != n.load.node) drag += job.is.home_calls_ps * o_.knobs.round_trip_s;
+  n.jobs.push_back({j, n.service + job.left_s * drag, job.is.work_s, drag});
   n.still_until_s = 0;
   idle_until_[i] = 0;
   schedule_end(i);
@@ -216,6 +223,7 @@ Process Simulation::process(const Node& n, const Running& r) const {
   p.resident_s = static_cast<float>(now_ - job.came_s);
   p.working_set_mib = job.is.memory_mib;
   p.home_calls_ps = job.is.home_calls_ps;
+  if (job.traffic.node != kNoNode) p.partners = {&job.traffic, 1};
   return p;
 }
 
@@ -279,7 +287,7 @@ void Simulation::crash(std::uint32_t i) {
   // Processes whose home it was die with it wherever they run.
   for (std::uint32_t k = 0; k < o_.nodes; ++k) {
     const std::vector<Running> there = nodes_[k].jobs;
-    for (const auto& [j, end_v, work_s] : there) {
+    for (const auto& [j, end_v, work_s, drag] : there) {
       if (jobs_[j].home != n.load.node) continue;
       leave(k, j);
       free_jobs_.push_back(j);
@@ -315,7 +323,7 @@ void Simulation::arrive(std::uint32_t j) {
   }
   ++open_;
   jobs_[j].left_s = jobs_[j].is.work_s;
-  Process p = process(n, {j, n.service + jobs_[j].left_s, jobs_[j].left_s});
+  Process p = process(n, {j, n.service + jobs_[j].left_s, jobs_[j].left_s, 1});
   p.cpu_used_s = 0;
   const NodeLoad own = measured(n);
   const Decision d = place(view_of(n, own), p, o_.policy, o_.knobs, random_, n.turn);
@@ -350,8 +358,7 @@ double Simulation::first_may_leave(const Node& n) const {
   if (n.used_mib > o_.knobs.memory_high * n.load.total_mib) return 0;
   double first = kInfinite;
   for (const Process& p : processes_) {
-    const double least = std::max(o_.knobs.residency_s, o_.knobs.residency_share * p.cpu_used_s);
-    double at = p.moves > 0 ? now_ - p.resident_s + least : 0;
+    double at = now_ - p.resident_s + least_stay_s(p, o_.knobs);
     at = std::max(at, now_ + (o_.knobs.min_age_s - p.cpu_used_s) / n.load.speed);
     first = std::min(first, at - kRounding);
   }
@@ -427,8 +434,10 @@ void Simulation::tick(std::uint32_t i) {
     watch(i);
   }
   if (!n.jobs.empty() && now_ >= n.still_until_s) start_moves(i, own);
-  if (n.jobs.empty() && n.promises.count() == 0 && knows_[i])
-    idle_until_[i] = n.gossip.silent_until_s(o_.gossip);
+  // Its load stays what it is until something comes or goes, and until then nobody is sent away or told.
+  if (n.promises.count() == 0 && knows_[i] && (n.jobs.empty() || n.still_until_s > now_))
+    idle_until_[i] =
+        std::min(n.gossip.silent_until_s(o_.gossip), n.jobs.empty() ? kInfinite : n.still_until_s);
 }
 
 void Simulation::handle(const Event& e) {
@@ -457,6 +466,7 @@ void Simulation::handle(const Event& e) {
       jobs_[j] = Job{};
       jobs_[j].is = t;
       jobs_[j].home = (t.home - 1) % o_.nodes + 1;
+      if (o_.talkers > 0 && t.home_calls_ps > 0) jobs_[j].traffic = {jobs_[j].home, t.home_calls_ps};
       arrive(j);
       double next = kInfinite;
       if (!recorded) next = now_ + random_.exponential(o_.mean_work_s / (o_.load * total_speed_));
