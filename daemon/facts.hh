@@ -32,6 +32,15 @@ bool is_stopped(pid_t pid);
 std::int32_t stat_parent(std::string_view text);
 /// The letter of /proc/PID/stat's text for the state; 0: not a stat line.  Pure.
 char stat_state(std::string_view text);
+/// What a process has read and written so far, by whatever call.
+struct IoFacts {
+  std::uint64_t bytes = 0;
+  std::uint64_t calls = 0;
+};
+/// Of /proc/PID/io's text.  Pure.
+IoFacts parse_io(std::string_view text);
+/// All 0 where we may not know, or the process has ended.
+IoFacts io_facts(pid_t pid);
 /// All 0 where the process has ended.
 ProcessFacts process_facts(pid_t pid);
 /// Fields 14 and 15 of /proc/PID/stat's text together, in clock ticks; 0: not a stat line.  Pure.

@@ -128,6 +128,10 @@ void Hpcd::on_register(Session& s, const local::Register& m, const Session* befo
     s.state.migrations = before->state.migrations;
     s.state.remote_cpu_us = before->state.remote_cpu_us;
   }
+  // Whoever launched it may not: only root may put a process into a group.
+  if (s.role == local::Role::Deputy)
+    if (const std::string why = join_groups(remotes_.kit(), s.pid); !why.empty())
+      log::warning("a process is not under its node's limits", {{"pid", s.pid}, {"why", why}});
   local::Welcome welcome;
   welcome.node = config_.node;
   welcome.start_on = balance_.on_register(s, m, before != nullptr);

@@ -138,6 +138,7 @@ struct LoadEntry {
   std::uint32_t total_mib = 0;
   std::int32_t free_mib = 0;
   std::uint32_t network_kib_ps = 0;
+  std::uint32_t io_kib_ps = 0;
   std::uint16_t utilisation_permille = 0;
   std::uint16_t paging_permille = 0;
   std::uint16_t cpus = 0;
@@ -170,6 +171,10 @@ struct Guest {
   std::uint32_t cpu_use_milli = 0;
   std::uint32_t working_set_mib = 0;
   std::uint32_t home_calls_milli = 0;  ///< per second
+  std::uint32_t call_us = 0;           ///< what the way of a call home costs; 0: not known
+  std::uint32_t home_kib_ps = 0;       ///< data of its calls, per second of CPU time
+  std::uint32_t partner_milli = 0;     ///< messages with partners, per second of CPU time
+  std::uint32_t reserved = 0;
   std::uint32_t run_on = 0;
   std::uint8_t automatic = 0;  ///< 1: the balancer sends it, not a person
   std::uint8_t locked = 0;

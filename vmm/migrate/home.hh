@@ -107,7 +107,15 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
   void park();
   /// A call has come out of the guest that is made here wherever the guest runs.
-  void count_call() { home_calls_.fetch_add(1, std::memory_order_relaxed); }
+  void count_call(bool away) {
+    home_calls_.fetch_add(1, std::memory_order_relaxed);
+    if (away) away_calls_.fetch_add(1, std::memory_order_relaxed);
+  }
+  /// What the way home and back cost one call, beside the call itself.
+  void note_call_time(std::uint64_t us) {
+    timed_calls_.fetch_add(1, std::memory_order_relaxed);
+    call_us_.fetch_add(us < kMostCallUs ? us : kMostCallUs, std::memory_order_relaxed);
+  }
   /// Trials: moves the process to the next node of a tour, and waits until it is there.
   void visit_next();
   [[nodiscard]] bool runs_away() const { return runs_away_.load(std::memory_order_acquire); }
@@ -272,7 +280,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> stop_{0};
   std::atomic<std::uint32_t> ear_{0};    // undo.cc: who hears hpcd while the mover may wait for a page
   std::atomic<std::uint32_t> calls_{0};  // trials: system calls so far
-  std::atomic<std::uint64_t> home_calls_{0};
+  // A thread that was stopped for long tells nothing of the way.
+  static constexpr std::uint64_t kMostCallUs = 20'000;
+  std::atomic<std::uint64_t> home_calls_{0}, away_calls_{0}, timed_calls_{0}, call_us_{0};
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};

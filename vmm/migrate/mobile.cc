@@ -80,7 +80,7 @@ engine::Exit MobileVcpu::run_somewhere() {
   leave_guest();
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
   // Away, what its node makes by itself does not come here.
-  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call();
+  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call(away);
   return e;
 }
 
@@ -199,6 +199,9 @@ void MobileVcpu::send_run() {
 }
 
 engine::Exit MobileVcpu::run_away() {
+  const std::uint64_t served_us = came_us_ != 0 ? now_us() - came_us_ : 0;
+  const bool answers = came_us_ != 0;
+  came_us_ = 0;
   send_run();
   // A child that shares this memory may be killed at any time, and whoever has the pager's turn must not be.
   if (pid_ == home_->process())
@@ -226,6 +229,9 @@ engine::Exit MobileVcpu::run_away() {
   e.error_code = left_.error_code;
   e.fault_address = left_.fault_address;
   e.host_info = left_.host_info;
+  // What being away cost the last call: all that the remote waited but the time the call itself took here.
+  if (answers && left_.waited_us > served_us) home_->note_call_time(left_.waited_us - served_us);
+  if (e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32) came_us_ = now_us();
   if (e.kind == engine::ExitKind::Broken) e.detail = "the vCPU on the other node cannot go on";
   return e;
 }
@@ -299,6 +305,7 @@ void MobileVcpu::depart() {
   fp_known_ = fp_dirty_ = true;
   tell_names_ = true;
   left_.head.flags = 0;
+  came_us_ = 0;
   away_ = true;
 }
 

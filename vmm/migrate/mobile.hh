@@ -87,7 +87,8 @@ class MobileVcpu final : public engine::Vcpu {
   forward::Blob room_, ahead_, results_;
   forward::Share share_;
   Patience patience_;
-  Wait wait_ = Wait::None;  // of the thread inside run()
+  std::uint64_t came_us_ = 0;  // when a call of the remote was here; 0: none since
+  Wait wait_ = Wait::None;     // of the thread inside run()
   std::atomic<bool> tls_dirty_{false};
   std::atomic<bool> away_{false};
   mem::Lock fp_lock_;  // what follows, and away_'s changes

@@ -237,6 +237,9 @@ void Home::report(const std::string& cantmove) {
   s.migrations = migrations_;
   s.remote_cpu_us = remote_cpu_before_us_ + remote_cpu_us_;
   s.home_calls = home_calls_.load(std::memory_order_relaxed);
+  s.away_calls = away_calls_.load(std::memory_order_relaxed);
+  s.timed_calls = timed_calls_.load(std::memory_order_relaxed);
+  s.call_us = call_us_.load(std::memory_order_relaxed);
   copy_text(s.cantmove, sizeof s.cantmove, cantmove_);
   link_.send_control(&s, sizeof s);
 }

@@ -67,8 +67,9 @@ class Runner {
   forward::Blob call_;
   forward::Share share_;
   Patience patience_;
-  bool may_look_ = false;  // up names here, since the last order
-  bool has_run_ = false;   // before, the pager alone sees to what comes
+  bool may_look_ = false;                        // up names here, since the last order
+  std::uint64_t called_us_ = 0, waited_us_ = 0;  // when it called home, and how long the answer took
+  bool has_run_ = false;                         // before, the pager alone sees to what comes
 };
 
 class Remote {

@@ -134,6 +134,7 @@ void Runner::loop() {
       remote_.attend_until(patience_, [this] { return orders_.load(std::memory_order_acquire) != 0; });
     while (orders_.load(std::memory_order_acquire) == 0) futex_wait(&orders_, 0);
     orders_.store(0);
+    waited_us_ = called_us_ != 0 ? now_us() - called_us_ : 0;
     has_run_ = true;
     if (has_results_ && !forward::apply_results(results_)) forward::fail_call(vcpu_->regs());
     remote_.began();
@@ -203,6 +204,8 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   l.host_info = e.host_info;
   l.regs = vcpu_->regs();
   l.cpu_us = process_cpu_us();
+  l.waited_us = waited_us_;
+  waited_us_ = called_us_ = 0;
   kicked_.store(0);
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
   if (remote_.names().before_leaving(l.regs, call)) l.head.flags |= kWantsDescriptors;
@@ -214,6 +217,7 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
     fp_part.bytes = fp.area.size();
   }
   pack(e, l);
+  if (e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32) called_us_ = now_us();
   remote_.send(Stream::Urgent, {{&l, sizeof l}, fp_part, {call_.data(), call_.size()}});
 }
 

@@ -175,7 +175,8 @@ struct Left {
   std::uint64_t fault_address = 0;
   siginfo_t host_info;
   GuestRegs regs;
-  std::uint64_t cpu_us = 0;  ///< CPU time of the whole remote so far
+  std::uint64_t cpu_us = 0;     ///< CPU time of the whole remote so far
+  std::uint64_t waited_us = 0;  ///< between this vCPU's last call and the order that answered it
 };
 
 struct Leaving {

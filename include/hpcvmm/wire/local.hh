@@ -15,7 +15,7 @@
 
 namespace hpcvmm::wire::local {
 
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 inline constexpr std::uint32_t kMaxMessage = 4096;
 
 /// A node's number in the cluster, 1 or above; 0: none.
@@ -108,6 +108,9 @@ struct State {
   std::uint64_t remote_cpu_us = 0;  ///< CPU time used away from home so far
   std::uint64_t remote_pages = 0;   ///< pages whose only copy is away
   std::uint64_t home_calls = 0;     ///< system calls so far that are made at home wherever it runs
+  std::uint64_t away_calls = 0;     ///< those of them that came from another node
+  std::uint64_t timed_calls = 0;    ///< those of them whose way is known,
+  std::uint64_t call_us = 0;        ///< and what the way cost them in all
   char cantmove[128] = {};          ///< empty: it can move
 };
 
