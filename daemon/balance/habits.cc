@@ -28,7 +28,10 @@ std::uint32_t milli(double value) {
 
 /// Once a second, of a process that has used CPU time.
 void Balance::watch(OwnProcess& p, const Session& s) {
-  const IoFacts io = io_facts(p.pid);
+  const IoFacts io = [&] {
+    const AsUser user(s.uid);
+    return io_facts(p.pid);
+  }();
   if (io.bytes >= p.io_bytes && p.io_bytes != 0) io_bytes_ += static_cast<double>(io.bytes - p.io_bytes);
   p.io_bytes = io.bytes;
   const std::uint64_t used = used_us(p, s);
@@ -47,6 +50,9 @@ void Balance::find_partners() {
     p.partners.clear();
     p.traffic = {};
     if (!p.track.active() && p.report.cpu_use_milli == 0) continue;
+    const Session* const s = parts_.sessions.find_deputy(pid);
+    if (s == nullptr) continue;
+    const AsUser user(s->uid);
     all.push_back(held_by(pid));
     files[pid] = all.back().files;
   }
