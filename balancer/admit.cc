@@ -14,7 +14,8 @@ void Reservations::lapse(double now_s) {
 NodeLoad Reservations::with_promises(const NodeLoad& own, double now_s, const Knobs& knobs) {
   lapse(now_s);
   NodeLoad load = own;
-  for (const Promise& p : promised_) load = with(load, p.process, 1, knobs);
+  for (const Promise& p : promised_)
+    if (!p.landed) load = with(load, p.process, 1, knobs);
   return load;
 }
 
@@ -25,17 +26,32 @@ Forbidden Reservations::ask(const NodeLoad& own, const Process& process, double 
     return closed;
   // Home takes its own back however full it is: it is where they are when nobody else has room.
   if (process.home != own.node) {
-    if (promised_.size() >= knobs.max_in) return Forbidden::InFlight;
+    // What starts here has nothing to bring: it is not in flight.
+    if (process.working_set_mib > 0 && in_flight() >= knobs.max_in) return Forbidden::InFlight;
     if (double{load.free_mib} - process.working_set_mib < knobs.reserve_mib) return Forbidden::NoMemory;
-    const double cost = cost_of_adding(load, process, knobs) + distance_cost(own.node, process, knobs) +
-                        move_cost(process, knobs);
+    const double cost =
+        cost_of_adding(load, process, knobs) + distance_cost(own, process, knobs) + move_cost(process, knobs);
     if (cost >= stay_cost) return Forbidden::Hysteresis;
   }
-  Promise promise{process, now_s + knobs.reservation_s};
+  Promise promise{process, now_s + knobs.reservation_s, false};
   promise.process.mask = {};
   promise.process.partners = {};
   promised_.push_back(promise);
   return Forbidden::Nothing;
+}
+
+std::size_t Reservations::in_flight() const {
+  return static_cast<std::size_t>(std::count_if(
+      promised_.begin(), promised_.end(), [](const Promise& p) { return p.process.working_set_mib > 0; }));
+}
+
+void Reservations::land(ProcessId process, double now_s, const Knobs& knobs) {
+  if (knobs.bandwidth_mib_ps <= 0) return settle(process);
+  for (Promise& p : promised_) {
+    if (p.process.id != process) continue;
+    p.landed = true;
+    p.until_s = now_s + knobs.freeze_s + 3 * p.process.working_set_mib / knobs.bandwidth_mib_ps;
+  }
 }
 
 void Reservations::settle(ProcessId process) {

@@ -16,8 +16,13 @@ class Reservations {
   /// have passed.
   Forbidden ask(const NodeLoad& own, const Process& process, double stay_cost, double now_s,
                 const Knobs& knobs);
-  /// The process has arrived (its load is now in `own`) or does not come.
+  /// The process runs here (its load is now in `own`), but its memory is on its way and holds one of
+  /// knobs.max_in places: until settle(), or for three times as long as it should take.
+  void land(ProcessId process, double now_s, const Knobs& knobs);
+  /// All of the process has arrived, or it does not come.
   void settle(ProcessId process);
+  /// Moves into this node, promised or under way.
+  std::size_t in_flight() const;
   /// `own` with all promises in it: what the node must decide with and tell others.
   NodeLoad with_promises(const NodeLoad& own, double now_s, const Knobs& knobs);
   std::size_t count() const { return promised_.size(); }
@@ -26,6 +31,7 @@ class Reservations {
   struct Promise {
     Process process;
     double until_s;
+    bool landed;
   };
   void lapse(double now_s);
   std::vector<Promise> promised_;

@@ -48,21 +48,33 @@ double cost_of_adding(const NodeLoad& node, const Process& process, const Knobs&
   return node_cost(node, changed(now, process, 1, knobs), knobs) - node_cost(node, now, knobs);
 }
 
-double cost_of_keeping(const NodeLoad& node, const Process& process, const Knobs& knobs) {
-  const State now = state_of(node);
-  return node_cost(node, now, knobs) - node_cost(node, changed(now, process, -1, knobs), knobs);
+double cost_now(const NodeLoad& node, const Knobs& knobs) { return node_cost(node, state_of(node), knobs); }
+
+double cost_of_keeping(const NodeLoad& node, double cost_now, const Process& process, const Knobs& knobs) {
+  return cost_now - node_cost(node, changed(state_of(node), process, -1, knobs), knobs);
 }
 
-double distance_cost(NodeId node, const Process& process, const Knobs& knobs) {
+double cost_of_keeping(const NodeLoad& node, const Process& process, const Knobs& knobs) {
+  return cost_of_keeping(node, cost_now(node, knobs), process, knobs);
+}
+
+double distance_cost(const NodeLoad& node, const Process& process, const Knobs& knobs) {
+  if (node.node == process.home && process.partners.empty()) return 0;
+  const double round_trip_s = process.round_trip_s > 0 ? process.round_trip_s : knobs.round_trip_s;
   double stretched = 0;  // seconds lost per second of running
-  if (node != process.home && process.kind != Kind::CpuJob) {
+  if (node.node != process.home && process.kind != Kind::CpuJob) {
     double calls = process.home_calls_ps;
     if (process.kind == Kind::IoJob) calls = std::max(calls, knobs.io_job_calls_ps);
-    stretched += calls * knobs.round_trip_s;
-    if (knobs.bandwidth_mib_ps > 0) stretched += process.home_mib_ps / knobs.bandwidth_mib_ps;
+    stretched += calls * round_trip_s;
+    if (knobs.bandwidth_mib_ps > 0) {
+      constexpr double kLeastShare = 0.1;  // everybody gets some
+      const double busy = node.network_bytes_ps / 1048576.0;
+      stretched += knobs.io_weight * process.home_mib_ps /
+                   std::max(knobs.bandwidth_mib_ps - busy, kLeastShare * knobs.bandwidth_mib_ps);
+    }
   }
   for (const Partner& partner : process.partners)
-    if (partner.node != node) stretched += partner.messages_ps * knobs.round_trip_s;
+    if (partner.node != node.node) stretched += knobs.partner_weight * partner.messages_ps * round_trip_s;
   return stretched * weight(process, knobs);
 }
 

@@ -34,8 +34,13 @@ double cost_of_adding(const NodeLoad& node, const Process& process, const Knobs&
 /// Cost that `process` causes by running on `node`, where it is now.
 double cost_of_keeping(const NodeLoad& node, const Process& process, const Knobs& knobs);
 
-/// Cost of being on `node` away from home, files and partners: round trips and data.
-double distance_cost(NodeId node, const Process& process, const Knobs& knobs);
+/// The node's whole cost as it is: what cost_of_keeping takes a node without the process from.
+double cost_now(const NodeLoad& node, const Knobs& knobs);
+double cost_of_keeping(const NodeLoad& node, double cost_now, const Process& process, const Knobs& knobs);
+
+/// Cost of being on `node` away from home, files and partners: round trips, and data over what is left of the
+/// network.
+double distance_cost(const NodeLoad& node, const Process& process, const Knobs& knobs);
 
 /// Cost of the move itself: freeze and transfer against the work still expected.
 double move_cost(const Process& process, const Knobs& knobs);

@@ -11,6 +11,7 @@ namespace hpcvmm::balancer {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
+constexpr double kRoundingUp = 1 + 1e-9;
 
 /// Everything a choice among the others needs beside the process.
 struct Search {
@@ -37,7 +38,15 @@ double staleness(const NodeLoad& node, double now_s, const Knobs& knobs) {
 void search(const Search& s, const Process& process, bool must_fit, Decision& d) {
   d.best_cost = d.next_best_cost = kInfinite;
   Forbidden why = Forbidden::NoNode;
+  const double weight = urgency(process.cpu_used_s, s.knobs) * process.cpu_use;
   for (const NodeLoad& node : s.others) {
+    // Most nodes are out of the question by the CPU's part alone, and the rest of the cost is dear to
+    // compute.
+    const double stale = staleness(node, s.now_s, s.knobs);
+    const double before = stretch(node, node.run_queue);
+    const double after = stretch(node, double{node.run_queue} + process.cpu_use);
+    const double least = ((node.urgency + weight) * after - node.urgency * before) * stale + d.move_cost;
+    if (least > d.next_best_cost * kRoundingUp) continue;
     const Forbidden closed = may_enter(node, process, s.now_s, s.knobs);
     if (closed != Forbidden::Nothing) {
       why = closed;
@@ -47,8 +56,8 @@ void search(const Search& s, const Process& process, bool must_fit, Decision& d)
       why = Forbidden::NoMemory;
       continue;
     }
-    const double cost = cost_of_adding(node, process, s.knobs) * staleness(node, s.now_s, s.knobs) +
-                        distance_cost(node.node, process, s.knobs) + d.move_cost;
+    const double far = distance_cost(node, process, s.knobs) + d.move_cost;
+    const double cost = cost_of_adding(node, process, s.knobs) * stale + far;
     if (cost < d.best_cost) {
       d.next_best = d.best;
       d.next_best_cost = d.best_cost;
@@ -66,7 +75,7 @@ Decision start(const View& view, const Process& process, const Knobs& knobs) {
   Decision d;
   d.process = process.id;
   d.from = d.to = view.own.node;
-  d.stay_cost = cost_of_keeping(view.own, process, knobs) + distance_cost(view.own.node, process, knobs);
+  d.stay_cost = cost_of_keeping(view.own, process, knobs) + distance_cost(view.own, process, knobs);
   d.move_cost = move_cost(process, knobs);
   return d;
 }
@@ -151,20 +160,31 @@ const Process* memory_victim(const View& view, const Knobs& knobs) {
   return enough != nullptr ? enough : largest;
 }
 
-/// What any process must pay at least elsewhere: `fixed` + `per_weight` x its weight.
-struct Bound {
-  double fixed = kInfinite, per_weight = kInfinite;
-};
-
-Bound cheapest(const View& view, double cpu_use) {
-  Bound b;
-  for (const NodeLoad& node : view.others) {
-    const double after = stretch(node, double{node.run_queue} + cpu_use);
-    b.per_weight = std::min(b.per_weight, after);
-    b.fixed = std::min(b.fixed, node.urgency * (after - stretch(node, node.run_queue)));
+/// What any process of one `cpu_use` must pay at least elsewhere for the CPU's part: the least of fixed +
+/// weight x per_weight over the nodes.
+class Bound {
+ public:
+  void look(const View& view, double cpu_use, const Knobs& knobs) {
+    nodes_.clear();
+    nodes_.reserve(view.others.size());
+    for (const NodeLoad& node : view.others) {
+      const double after = stretch(node, double{node.run_queue} + cpu_use);
+      const double stale = staleness(node, view.now_s, knobs);
+      nodes_.push_back({node.urgency * (after - stretch(node, node.run_queue)) * stale, after * stale});
+    }
   }
-  return b;
-}
+  double at_least(double weight) const {
+    double least = kInfinite;
+    for (const Node& n : nodes_) least = std::min(least, n.fixed + weight * n.per_weight);
+    return least / kRoundingUp;
+  }
+
+ private:
+  struct Node {
+    double fixed, per_weight;
+  };
+  std::vector<Node> nodes_;
+};
 
 /// The moves of one call, and the view that follows them, so that the second process does not chase the first
 /// one's place.
@@ -224,21 +244,23 @@ void usher(Round& round, const Knobs& knobs) {
 void balance(Round& round, const Knobs& knobs) {
   Bound bound;
   double bound_for = -1;
+  double now = 0;
   while (!round.full()) {
     Decision best;
     const Process* chosen = nullptr;
     for (const Process& p : round.view().processes) {
       if (round.taken(p.id) || may_leave(round.view(), p, knobs) != Forbidden::Nothing) continue;
       if (bound_for < 0 || p.cpu_use < bound_for) {
-        bound = cheapest(round.view(), p.cpu_use);
+        if (bound_for < 0) now = cost_now(round.view().own, knobs);
+        bound.look(round.view(), p.cpu_use, knobs);
         bound_for = p.cpu_use;
       }
       // Most nodes, most of the time, have nowhere better: one sum says so.  Distance may only make staying
       // dearer.
       const double weight = urgency(p.cpu_used_s, knobs) * p.cpu_use;
       const double stay =
-          cost_of_keeping(round.view().own, p, knobs) + distance_cost(round.view().own.node, p, knobs);
-      if (bound.fixed + weight * bound.per_weight >= stay * (1 - knobs.hysteresis)) continue;
+          cost_of_keeping(round.view().own, now, p, knobs) + distance_cost(round.view().own, p, knobs);
+      if (bound.at_least(weight) + move_cost(p, knobs) >= stay * (1 - knobs.hysteresis)) continue;
       const Decision d = judge(round.view(), p, Policy::Mosix, knobs);
       if (!d.moves()) continue;
       if (chosen == nullptr || d.stay_cost - d.best_cost > best.stay_cost - best.best_cost) {
@@ -282,7 +304,7 @@ Decision place(const View& view, const Process& process, Policy policy, const Kn
   d.reason = Reason::Placed;
   const bool may_run_here = may_enter(view.own, process, view.now_s, knobs) == Forbidden::Nothing;
   d.stay_cost = may_run_here
-                    ? cost_of_adding(view.own, process, knobs) + distance_cost(view.own.node, process, knobs)
+                    ? cost_of_adding(view.own, process, knobs) + distance_cost(view.own, process, knobs)
                     : kInfinite;
   if (process.run_on != kNoNode || process.home_only) {
     d.reason = process.home_only ? Reason::HomeOnly : Reason::RunOn;

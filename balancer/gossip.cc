@@ -1,47 +1,100 @@
 #include "balancer/gossip.hh"
 
+#include <emmintrin.h>
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 
 namespace hpcvmm::balancer {
 
-void Gossip::merge_entry(const NodeLoad& entry) {
-  // The numbers lie apart from the entries: this scan is what a node with many peers spends most time on.
-  for (std::uint32_t i = 0; i < count_; ++i) {
-    if (ids_[i] != entry.node) continue;
-    NodeLoad& known = known_[i];
-    const bool newer_life = entry.epoch > known.epoch;
-    if (newer_life || (entry.epoch == known.epoch && entry.measured_s > known.measured_s)) known = entry;
-    return;
+static_assert(Gossip::kKnown == 32, "one bit of a mask per slot");
+
+// Four comparisons of SSE2, which every x86-64 has, and one mask: no branch per entry.
+std::uint32_t Gossip::slot_of(NodeId node) const {
+  const __m128i wanted = _mm_set1_epi32(static_cast<int>(node));
+  std::uint32_t mask = 0;
+  for (std::uint32_t i = 0; i < kKnown; i += 4) {
+    const __m128i four = _mm_load_si128(reinterpret_cast<const __m128i*>(&ids_[i]));
+    const auto bits =
+        static_cast<std::uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(four, wanted))));
+    mask |= bits << i;
   }
-  std::uint32_t at = count_;
-  if (count_ < kKnown) {
-    ++count_;
-    news_ = true;
-  } else {
-    at = 0;
-    for (std::uint32_t i = 1; i < count_; ++i)
-      if (known_[i].measured_s < known_[at].measured_s) at = i;
-    if (entry.measured_s <= known_[at].measured_s) return;
-  }
-  known_[at] = entry;
-  ids_[at] = entry.node;
+  mask &= static_cast<std::uint32_t>((std::uint64_t{1} << count_) - 1);
+  return mask == 0 ? kKnown : static_cast<std::uint32_t>(std::countr_zero(mask));
 }
 
-void Gossip::remove(std::uint32_t at) {
-  --count_;
-  known_[at] = known_[count_];
-  ids_[at] = ids_[count_];
+std::uint32_t Gossip::rank_of(std::uint32_t slot) const {
+  const __m128i wanted = _mm_set1_epi8(static_cast<char>(slot));
+  std::uint32_t mask = 0;
+  for (std::uint32_t i = 0; i < kKnown; i += 16) {
+    const __m128i some = _mm_load_si128(reinterpret_cast<const __m128i*>(&rank_[i]));
+    mask |= static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(some, wanted))) << i;
+  }
+  // Ranks from count_ on are of the past.
+  return static_cast<std::uint32_t>(std::countr_zero(mask));
+}
+
+void Gossip::settle(std::uint32_t rank, std::uint32_t slot, double measured_s) {
+  std::uint32_t to = 0;
+  // Whoever is told of has mostly been measured a moment ago: its rank is near the front.
+  while (to < count_ && (to == rank || times_[to] >= measured_s)) ++to;
+  if (to > rank) --to;
+  const std::uint32_t from = std::min(rank, to);
+  const std::uint32_t moved = std::max(rank, to) - from;
+  // One step towards the end, or, for a new life known by older news than the former one, the front.
+  const std::uint32_t down = to < rank ? 1 : 0;
+  std::memmove(&times_[from + down], &times_[from + 1 - down], moved * sizeof times_[0]);
+  std::memmove(&rank_[from + down], &rank_[from + 1 - down], moved);
+  times_[to] = measured_s;
+  rank_[to] = static_cast<std::uint8_t>(slot);
+}
+
+void Gossip::merge_entry(const NodeLoad& entry, double measured_s) {
+  std::uint32_t slot = slot_of(entry.node);
+  std::uint32_t rank = 0;
+  if (slot != kKnown) {
+    const NodeLoad& known = known_[slot];
+    const bool newer_life = entry.epoch > known.epoch;
+    if (!newer_life && (entry.epoch != known.epoch || measured_s <= known.measured_s)) return;
+    rank = rank_of(slot);
+  } else if (count_ < kKnown) {
+    slot = rank = count_++;
+    news_ = true;
+  } else {
+    rank = kKnown - 1;
+    slot = rank_[rank];
+    if (measured_s <= times_[rank]) return;
+  }
+  known_[slot] = entry;
+  known_[slot].measured_s = measured_s;
+  ids_[slot] = entry.node;
+  settle(rank, slot, measured_s);
+}
+
+void Gossip::remove(std::uint32_t rank) {
+  const std::uint32_t slot = rank_[rank];
+  const std::uint32_t last = count_ - 1;
+  if (slot != last) {
+    rank_[rank_of(last)] = static_cast<std::uint8_t>(slot);
+    known_[slot] = known_[last];
+    ids_[slot] = ids_[last];
+  }
+  count_ = last;
+  for (; rank < count_; ++rank) {
+    times_[rank] = times_[rank + 1];
+    rank_[rank] = rank_[rank + 1];
+  }
 }
 
 void Gossip::merge(const Message& message, NodeId self, double now_s) {
   const std::size_t count = std::min<std::size_t>(message.count, kInMessage);
   for (std::size_t i = 0; i < count; ++i) {
-    NodeLoad entry = message.entries[i];
+    const NodeLoad& entry = message.entries[i];
     // An age below zero, or none at all, would make a lie the freshest news for ever.
     if (entry.node == self || entry.node == kNoNode || !(entry.measured_s >= 0)) continue;
-    entry.measured_s = now_s - entry.measured_s;
-    merge_entry(entry);
+    merge_entry(entry, now_s - entry.measured_s);
   }
 }
 
@@ -51,20 +104,17 @@ Gossip::Message Gossip::message(const NodeLoad& own, double now_s, Random& rando
   m.entries[0].measured_s = 0;
   m.count = 1;
   if (count_ == 0) return m;
+  const auto add = [&](std::uint32_t rank) {
+    NodeLoad& entry = m.entries[m.count++];
+    entry = known_[rank_[rank]];
+    entry.measured_s = std::max(0.0, now_s - entry.measured_s);
+  };
   // The freshest news travel on, so that what a node knows is young wherever it came from; a random one keeps
   // the tables mixed.
-  std::array<std::uint64_t, kKnown> order;  // age in microseconds, then index
-  for (std::uint32_t i = 0; i < count_; ++i)
-    order[i] = static_cast<std::uint64_t>(std::max(0.0, now_s - known_[i].measured_s) * 1e6) * kKnown + i;
-  const std::uint32_t most = std::min<std::uint32_t>(count_, kInMessage - 1);
-  std::swap(order[0], order[random.below(count_)]);
-  std::nth_element(order.begin() + 1, order.begin() + most - (most == count_ ? 1 : 0),
-                   order.begin() + count_);
-  for (std::uint32_t i = 0; i < most; ++i) {
-    NodeLoad& entry = m.entries[m.count++];
-    entry = known_[order[i] % kKnown];
-    entry.measured_s = now_s - entry.measured_s;
-  }
+  const std::uint32_t any = random.below(count_);
+  add(any);
+  for (std::uint32_t rank = 0; rank < count_ && m.count < kInMessage; ++rank)
+    if (rank != any) add(rank);
   return m;
 }
 
@@ -93,21 +143,11 @@ NodeId Gossip::peer(Random& random) const {
 }
 
 void Gossip::forget(double now_s, const GossipKnobs& knobs) {
-  for (std::uint32_t i = 0; i < count_;) {
-    if (now_s - known_[i].measured_s <= knobs.forget_s) {
-      ++i;
-    } else {
-      remove(i);
-    }
-  }
+  while (count_ > 0 && now_s - times_[count_ - 1] > knobs.forget_s) remove(count_ - 1);
 }
 
 void Gossip::forget_node(NodeId node) {
-  for (std::uint32_t i = 0; i < count_; ++i) {
-    if (known_[i].node != node) continue;
-    remove(i);
-    return;
-  }
+  if (const std::uint32_t slot = slot_of(node); slot != kKnown) remove(rank_of(slot));
 }
 
 }  // namespace hpcvmm::balancer

@@ -28,8 +28,8 @@ class Gossip {
  public:
   static constexpr std::size_t kKnown = 32;
   static constexpr std::size_t kInMessage = 8;
-  /// On the wire: NodeLoad with its age, and a header of 16 bytes.
-  static constexpr std::size_t kMessageBytes = 16 + kInMessage * sizeof(NodeLoad);
+  /// On the wire: a header of 16 bytes, and of each node 48.
+  static constexpr std::size_t kMessageBytes = 16 + kInMessage * 48;
 
   struct Message {
     std::uint32_t count = 0;
@@ -40,13 +40,20 @@ class Gossip {
   };
 
   /// Adds what is known of a peer by other means: discovery, a seed list.
-  void learn(const NodeLoad& node) { merge_entry(node); }
+  void learn(const NodeLoad& node) { merge_entry(node, node.measured_s); }
   /// Takes a message in.  `self` is the receiver's number: what others say of it is not news.
   void merge(const Message& message, NodeId self, double now_s);
   /// The message to send now: the own load and the others it chooses.
   Message message(const NodeLoad& own, double now_s, Random& random) const;
   /// Whether to send now.  A quiet node never does.
   bool due(const NodeLoad& own, double now_s, const GossipKnobs& knobs) const;
+  /// Until when due() says no as long as the load does not change and nobody tells of a new node.
+  double silent_until_s(const GossipKnobs& knobs) const {
+    return news_ || messages_ < knobs.young ? sent_at_s_
+                                            : sent_at_s_ + knobs.idle_interval_s - knobs.interval_s / 2;
+  }
+  /// Whether a node was learnt of since the last message.
+  bool news() const { return news_; }
   /// Notes what was sent.
   void sent(const NodeLoad& own, double now_s);
   /// A random known node; kNoNode if none is known.
@@ -58,10 +65,19 @@ class Gossip {
   std::span<const NodeLoad> known() const { return {known_.data(), count_}; }
 
  private:
-  void merge_entry(const NodeLoad& entry);
-  void remove(std::uint32_t at);
+  /// An entry of somebody else's, measured at `measured_s` on the own clock.
+  void merge_entry(const NodeLoad& entry, double measured_s);
+  /// The slot of a node; kKnown: none.
+  std::uint32_t slot_of(NodeId node) const;
+  std::uint32_t rank_of(std::uint32_t slot) const;
+  /// Moves what is at `rank` to where its age puts it.
+  void settle(std::uint32_t rank, std::uint32_t slot, double measured_s);
+  void remove(std::uint32_t rank);
 
-  std::array<NodeId, kKnown> ids_;  ///< known_[i].node
+  // What is looked through lies apart from the entries: a node with many peers spends most of its time there.
+  alignas(16) std::array<NodeId, kKnown> ids_{};         ///< of a slot: known_[slot].node
+  alignas(16) std::array<std::uint8_t, kKnown> rank_{};  ///< slots, the freshest first
+  std::array<double, kKnown> times_;  ///< of a rank: known_[rank_[rank]].measured_s, falling
   std::array<NodeLoad, kKnown> known_;
   std::uint32_t count_ = 0;
   std::uint32_t messages_ = 0;  ///< sent; a young node sends its first ones without waiting for change

@@ -31,6 +31,15 @@ Forbidden may_enter(const NodeLoad& target, const Process& process, double now_s
   return Forbidden::Nothing;
 }
 
+double least_stay_s(const Process& process, const Knobs& knobs) {
+  if (process.moves == 0) return 0;
+  // Who works little never gets old: its moves themselves make its stays longer.
+  constexpr std::uint32_t kMost = 12;
+  double grown = knobs.residency_s;
+  for (std::uint32_t i = 1; i < std::min(process.moves, kMost); ++i) grown *= knobs.residency_growth;
+  return std::max(grown, knobs.residency_share * process.cpu_used_s);
+}
+
 Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs) {
   if (process.moving) return Forbidden::Moving;
   if (process.cannot_move) return Forbidden::CannotMove;
@@ -39,8 +48,7 @@ Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs
   const bool local = process.home == view.own.node;
   if (local && (view.own.orders & (kLocalStay | kBring)) != 0) return Forbidden::LocalStays;
   // At home it has been since it started, or since it was sent away from elsewhere; both damp.
-  const double least = std::max(knobs.residency_s, knobs.residency_share * process.cpu_used_s);
-  if (process.moves > 0 && process.resident_s < least) return Forbidden::Residency;
+  if (process.resident_s < least_stay_s(process, knobs)) return Forbidden::Residency;
   if (process.cpu_used_s < knobs.min_age_s) return Forbidden::TooYoung;
   return Forbidden::Nothing;
 }

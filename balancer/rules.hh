@@ -11,6 +11,10 @@ Forbidden may_enter(const NodeLoad& target, const Process& process, double now_s
 /// Why `process` may not leave its node of its own accord.
 Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs);
 
+/// How long a process stays where it has come to, seconds, but for memory and people: its age doubles between
+/// two moves, and however little it works, its stays grow.
+double least_stay_s(const Process& process, const Knobs& knobs);
+
 /// An order that sends `process` away from the view's node whatever it costs: the reason, and the node it
 /// names (kNoNode: the best one).  Reason::Stay if there is none.
 struct Command {

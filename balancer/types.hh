@@ -32,6 +32,7 @@ struct NodeLoad {
   float utilisation = 0;       ///< busy share of all CPUs, 0 to 1
   float paging = 0;            ///< share of time some thread waited for memory (PSI "some"), 0 to 1
   float network_bytes_ps = 0;  ///< sent and received, bytes per second
+  float io_bytes_ps = 0;       ///< read and written by what is at home there, bytes per second
   float total_mib = 1;         ///< memory, MiB
   float free_mib = 1;          ///< free, MiB; below 0: over-committed by that much
   std::uint16_t cpus = 1;
@@ -43,10 +44,10 @@ static_assert(sizeof(NodeLoad) == 56);
 enum class Kind : std::uint8_t { Measured, CpuJob, IoJob };  ///< IoJob, CpuJob: declared by the user
 enum class MaskMode : std::uint8_t { None, Allow, Deny };
 
-/// Traffic of a process with another one (pipe, socket): the gang hint.
+/// Traffic of a process with another one: the gang hint.
 struct Partner {
-  NodeId node = kNoNode;  ///< where the partner runs
-  float messages_ps = 0;
+  NodeId node = kNoNode;  ///< where the pipe or socket between them is: at home, wherever the two run
+  float messages_ps = 0;  ///< per second of running
 };
 
 struct Process {
@@ -58,7 +59,8 @@ struct Process {
   std::uint32_t moves = 0;  ///< it has made
   float working_set_mib = 0;
   float home_calls_ps = 0;  ///< calls forwarded home (or that would be) per second of running
-  float home_mib_ps = 0;    ///< data of those calls, MiB per second
+  float home_mib_ps = 0;    ///< data of those calls, MiB per second of running
+  float round_trip_s = 0;   ///< what the way of one of its calls home costs, as measured; 0: the knob's
   Kind kind = Kind::Measured;
   bool locked = false;  ///< a person's lock: no automatic move
   bool home_only = false;
@@ -88,6 +90,7 @@ struct Knobs {
       0.05;                ///< and this much slowdown of the process itself, in multiples of running alone
   double residency_s = 3;  ///< a process that came stays so long, but for memory and people
   double residency_share = 0.5;   ///< ... and this share of its CPU time: its age doubles between two moves
+  double residency_growth = 2.5;  ///< each further move makes the least stay so many times as long
   double min_age_s = 1;           ///< younger processes do not move: most end before it pays
   double stale_after_s = 20;      ///< older information is not used at all
   double staleness_per_s = 0.02;  ///< cost of a node grows by this share per second of age of what is known
@@ -98,7 +101,9 @@ struct Knobs {
   double memory_weight = 0.02;    ///< share of that cost against the cost of CPU time
   double paging_high = 0.10;      ///< PSI share from which memory ushering begins
   double reserve_mib = 64;        ///< left free at a destination
-  double round_trip_s = 100e-6;   ///< of a call that goes home, or a message to a partner
+  double round_trip_s = 100e-6;   ///< of a call that goes home, where nobody has measured it
+  double partner_weight = 0.5;    ///< a partner waits for a message too: share of that which counts
+  double io_weight = 1;           ///< of the time that data of calls take
   double bandwidth_mib_ps = 600;  ///< between nodes; 0: a move costs nothing
   double freeze_s = 0.01;         ///< time a process stands still while it moves
   double io_job_calls_ps = 2000;  ///< least rate of home calls assumed of a declared iojob

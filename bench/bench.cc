@@ -50,14 +50,18 @@ std::vector<std::string> command_of(const char* variable) {
   return words;
 }
 
-Result<double> spawn_command() {
+/// Calls `with` with the command that is to be run.
+Result<double> with_command(Result<double> (*with)(const char* const*)) {
   static const std::vector<std::string> words = command_of("HPCVMM_BENCH_COMMAND");
   if (words.empty()) return hpcvmm::Error::of(EINVAL, "HPCVMM_BENCH_COMMAND is not set");
   std::vector<const char*> argv;
   for (const std::string& w : words) argv.push_back(w.c_str());
   argv.push_back(nullptr);
-  return hpcvmm::bench::spawn(argv.data());
+  return with(argv.data());
 }
+
+Result<double> spawn_command() { return with_command(hpcvmm::bench::spawn); }
+Result<double> start_floor() { return with_command(hpcvmm::bench::start_in_vm); }
 
 Result<double> launch_floor() {
   HPCVMM_TRY(const double process, spawn_command());
@@ -90,7 +94,9 @@ HPCVMM_FLOOR(floor_cow, hpcvmm::bench::copy_on_write, 8);
 HPCVMM_FLOOR(floor_create_vm, hpcvmm::bench::create_vm, 10);
 HPCVMM_FLOOR(floor_dispatch_x64, hpcvmm::bench::dispatch_x64, 8);
 HPCVMM_FLOOR(floor_dispatch_ia32, hpcvmm::bench::dispatch_ia32, 8);
-// Both run $HPCVMM_BENCH_COMMAND.
+HPCVMM_FLOOR(floor_cpuid, hpcvmm::bench::cpuid, 8);
+// These run $HPCVMM_BENCH_COMMAND.
+HPCVMM_FLOOR(floor_start_in_vm, start_floor, 5);
 HPCVMM_FLOOR(floor_launch, launch_floor, 20);
 HPCVMM_FLOOR(spawn, spawn_command, 20);
 BENCHMARK_CAPTURE(find_row, x64, hpcvmm::Abi::X64)->Name("find_row_x64");

@@ -18,6 +18,11 @@ Result<double> first_touch_2m();
 Result<double> copy_on_write();
 /// Makes a VM, one memory slot of 16 MiB, one vCPU and its kvm_run mapping; closing them is not counted.
 Result<double> create_vm();
+/// A CPUID in a guest.  PVM hosts whose CPU can make CPUID fault answer it in the kernel.
+Result<double> cpuid();
+/// What starting a static `true` in a VM costs at least: spawn(argv), create_vm(), and the exits, first
+/// touches and CPUIDs that its C library makes.  Without destroying the VM.
+Result<double> start_in_vm(const char* const* argv);
 /// vfork + exec + wait of a command.
 Result<double> spawn(const char* const* argv);
 /// A 32-bit `int $0x80` that Syscall User Dispatch hands to an empty SIGSYS handler, and back.

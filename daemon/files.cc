@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -189,6 +190,7 @@ void Files::settle() {
 
 void Files::work() {
   ::pthread_setname_np(::pthread_self(), "files");
+  ::setpriority(PRIO_PROCESS, 0, 0);  // nobody waits for it (take_precedence() in system.hh)
   for (;;) {
     Job job;
     {

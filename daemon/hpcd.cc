@@ -50,6 +50,9 @@ Hpcd::Hpcd(const Config& config, const Identity& identity, Poller poller, Remote
       sessions_(poller_, *this),
       relay_(poller_, outbox_, *this),
       remotes_(poller_, sessions_, relay_, outbox_, std::move(kit)),
+      names_([this](const names::Source::Reader& reader, const names::Bytes& batch) {
+        return tell_names(reader, batch);
+      }),
       rpc_(outbox_, [this](Node from, const std::string& text,
                            const Rpc::Reply& reply) { on_question(from, text, reply); }),
       moves_(sessions_, members_),
@@ -66,6 +69,8 @@ Hpcd::Hpcd(const Config& config, const Identity& identity, Poller poller, Remote
 Hpcd::~Hpcd() {
   poller_.remove(signals_watch_);
   poller_.remove(files_watch_);
+  poller_.remove(names_changes_watch_);
+  poller_.remove(names_news_watch_);
   for (const char* name : {"/vmm.sock", "/api.sock"}) ::unlink((config_.run_dir + name).c_str());
   if (!config_.metrics.empty() && config_.metrics[0] == '/') ::unlink(config_.metrics.c_str());
 }
@@ -90,6 +95,7 @@ std::optional<Refusal> Hpcd::start(const ClusterKey& key) {
   const auto files = poller_.add(files_.fd(), EPOLLIN, [this](std::uint32_t) { files_.collect(); });
   if (!files) return Refusal{say("cannot start", files.error())};
   files_watch_ = *files;
+  if (const Status s = start_names(); !s) return Refusal{say("cannot start", s.error())};
   // Before anybody can ask: the first process may come with the first message.
   balance_.start(now_ms_);
   if (auto refusal = start_network(key)) return refusal;

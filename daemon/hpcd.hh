@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -18,6 +19,8 @@
 #include "daemon/link.hh"
 #include "daemon/members.hh"
 #include "daemon/moves.hh"
+#include "daemon/names/source.hh"
+#include "daemon/names/store.hh"
 #include "daemon/outbox.hh"
 #include "daemon/poller.hh"
 #include "daemon/presence.hh"
@@ -76,6 +79,15 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_open_reply(Node from, const peer::OpenReply& m);
   void lose_node(Node node, const std::string& why);
 
+  // Names (hpcd_names.cc)
+  Status start_names();
+  void give_names_to_deputy(Session& s);
+  void give_names_to_remote(const Remote& r);
+  bool tell_names(const names::Source::Reader& reader, const names::Bytes& batch);
+  names::Store* store_of(Node home, std::uint32_t user);
+  void on_names(Node from, const peer::NamesMessage& m);
+  void forget_names_of(Node node);
+
   // Who is there (hpcd_members.cc)
   void start_presence(const ClusterKey& key);
   void on_member_event(const net::discovery::Event& e);
@@ -95,6 +107,8 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void on_move_done(Session& s, const wire::local::MoveDone& m) override;
   void on_file_seen(const wire::local::FileSeen& m) override;
   void on_file_ask(Session& s, const wire::local::FileAsk& m) override;
+  void on_names_ask(const Session& s, const wire::local::NamesAsk& m) override;
+  void on_names_hold(Session& s, const wire::local::NamesHold& m) override;
   void on_gone(Session& s, const std::string& why) override;
   void refuse_open(Session& s, std::uint32_t channel, int code, const std::string& why);
 
@@ -136,6 +150,10 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   Remotes remotes_;
   Files files_;
   Poller::Id files_watch_ = 0;
+  names::Source names_;
+  std::unordered_map<Node, std::uint64_t> names_used_ms_;  ///< when one of ours last ran there
+  Poller::Id names_changes_watch_ = 0, names_news_watch_ = 0;
+  std::map<std::pair<Node, std::uint32_t>, std::unique_ptr<names::Store>> stores_;  ///< by home and user
   Rpc rpc_;
   Moves moves_;
   Balance balance_;

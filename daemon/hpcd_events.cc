@@ -48,6 +48,12 @@ void Hpcd::on_control(const net::Message& m) {
     balance_.on_guests(m.from, *guests);
   } else if (const auto* view = std::get_if<peer::ViewMessage>(&message)) {
     view_.on_message(m.from, *view, now_ms_);
+  } else if (const auto* ask = std::get_if<peer::NamesAsk>(&message)) {
+    names_.want({m.from, ask->user}, ask->path);
+  } else if (const auto* facts = std::get_if<peer::NamesMessage>(&message)) {
+    on_names(m.from, *facts);
+  } else if (const auto* reset = std::get_if<peer::NamesReset>(&message)) {
+    names_.drop({m.from, reset->user});
   } else if (std::holds_alternative<peer::Bye>(message)) {
     presence_->change(
         [&m](net::discovery::Membership& all, std::uint64_t now_ms) { all.said_goodbye(m.from, now_ms); });
@@ -60,6 +66,8 @@ void Hpcd::on_open_request(Node from, const peer::OpenRequest& m) {
   if (const std::string why = balance_.admit(from, m); !why.empty())
     return remotes_.refuse(from, m.circuit, EBUSY, why);
   remotes_.on_request(from, m, room(), now_ms_);
+  for (const auto& [id, r] : remotes_.all())
+    if (r.home == from && r.home_circuit == m.circuit) give_names_to_remote(r);
   balance_.on_admitted();
 }
 
@@ -120,6 +128,10 @@ void Hpcd::on_register(Session& s, const local::Register& m, const Session* befo
     s.state.migrations = before->state.migrations;
     s.state.remote_cpu_us = before->state.remote_cpu_us;
   }
+  // Whoever launched it may not: only root may put a process into a group.
+  if (s.role == local::Role::Deputy)
+    if (const std::string why = join_groups(remotes_.kit(), s.pid); !why.empty())
+      log::warning("a process is not under its node's limits", {{"pid", s.pid}, {"why", why}});
   local::Welcome welcome;
   welcome.node = config_.node;
   welcome.start_on = balance_.on_register(s, m, before != nullptr);
@@ -160,6 +172,7 @@ void Hpcd::on_open(Session& s, const local::Open& m) {
     const local::FileTable table;
     const int shared = files_.table_fd();
     sessions_.send(s, std::as_bytes(std::span(&table, 1)), std::span(&shared, 1));
+    give_names_to_deputy(s);
     local::Attach attach;
     attach.ring_bytes = Rings::kBytes;
     sessions_.send(s, std::as_bytes(std::span(&attach, 1)), relay_.rings(*port).descriptors());

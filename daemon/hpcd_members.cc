@@ -118,6 +118,7 @@ void Hpcd::drop_connection(Node node, const std::string& text) {
   relay_.on_peer_down(node, text);
   remotes_.on_peer_down(node);
   rpc_.on_peer_down(node, text);
+  forget_names_of(node);
 }
 
 void Hpcd::lose_node(Node node, const std::string& why) {
@@ -139,6 +140,7 @@ void Hpcd::close_unused() {
       continue;
     }
     outbox_.on_peer_down(node);
+    forget_names_of(node);
     static_cast<void>(static_cast<bool>(transport_->disconnect(node)));
   }
 }

@@ -77,6 +77,13 @@ std::string Hpcd::metrics() const {
       static_cast<double>(remotes_.refused()));
   one("hpcd_spare_remotes", "Remotes kept ready for who comes next.", "gauge",
       static_cast<double>(remotes_.spares()));
+  const names::Source::Counters& n = names_.counters();
+  one("hpcd_names_asked_total", "Paths whose facts other nodes asked for.", "counter",
+      static_cast<double>(n.asked));
+  one("hpcd_names_told_total", "Facts about names and files told to other nodes.", "counter",
+      static_cast<double>(n.told));
+  one("hpcd_names_taken_back_total", "Facts taken back because something changed.", "counter",
+      static_cast<double>(n.taken_back));
   const Files::Counters& f = files_.counters();
   one("hpcd_files_read_total", "Files whose content was looked at.", "counter",
       static_cast<double>(f.hashed));

@@ -99,6 +99,19 @@ LocalMessage parse_file_ask(std::span<const std::byte> datagram) {
   return m;
 }
 
+LocalMessage parse_names_ask(std::span<const std::byte> datagram) {
+  local::NamesAsk m;
+  if (!take(datagram, m)) return BadMessage{"NamesAsk of a wrong size"};
+  if (!good_path(m.path)) return BadMessage{"NamesAsk without a path"};
+  return m;
+}
+
+LocalMessage parse_names_hold(std::span<const std::byte> datagram) {
+  local::NamesHold m;
+  if (!take(datagram, m)) return BadMessage{"NamesHold of a wrong size"};
+  return m;
+}
+
 }  // namespace
 
 std::string clean_text(std::string_view text) {
@@ -130,6 +143,8 @@ LocalMessage parse_local(std::span<const std::byte> datagram) {
     case local::Type::Close: return parse_close(datagram);
     case local::Type::FileSeen: return parse_file_seen(datagram);
     case local::Type::FileAsk: return parse_file_ask(datagram);
+    case local::Type::NamesAsk: return parse_names_ask(datagram);
+    case local::Type::NamesHold: return parse_names_hold(datagram);
     case local::Type::MoveDone: return parse_move_done(datagram);
     case local::Type::Affinity: return parse_affinity(datagram);
     default: return BadMessage{"a message of a type that VMM processes do not send"};

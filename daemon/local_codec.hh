@@ -19,9 +19,10 @@ struct BadMessage {
 /// Type::Adopt, which is a header only; the descriptor travels beside it.
 struct Adopt {};
 
-using LocalMessage = std::variant<BadMessage, wire::local::Register, wire::local::State, Adopt,
-                                  wire::local::Open, wire::local::Close, wire::local::MoveDone,
-                                  wire::local::FileSeen, wire::local::FileAsk, wire::local::Affinity>;
+using LocalMessage =
+    std::variant<BadMessage, wire::local::Register, wire::local::State, Adopt, wire::local::Open,
+                 wire::local::Close, wire::local::MoveDone, wire::local::FileSeen, wire::local::FileAsk,
+                 wire::local::Affinity, wire::local::NamesAsk, wire::local::NamesHold>;
 
 /// A whole datagram.  Good messages have their right size and version, enumerators in range, channels from 1
 /// to 65535, and text that ends within its array and holds printable characters only (it goes to people's

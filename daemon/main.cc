@@ -24,6 +24,7 @@ int run(const std::string& path, bool check_only) {
   if (check_only) return 0;
   log::start(config.log_level, config.log_json, config.node);
   raise_limits();
+  take_precedence();
   auto settled = settle_identity(config, std::get<ClusterKey>(key));
   if (const auto* const refusal = std::get_if<Refusal>(&settled)) {
     log::error(refusal->text);

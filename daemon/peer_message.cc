@@ -25,6 +25,9 @@ static_assert(std::has_unique_object_representations_v<GuestsHead>);
 static_assert(std::has_unique_object_representations_v<GuestReport>);
 static_assert(std::has_unique_object_representations_v<View>);
 static_assert(std::has_unique_object_representations_v<GuestTime>);
+static_assert(std::has_unique_object_representations_v<NamesAsk>);
+static_assert(std::has_unique_object_representations_v<NamesFacts>);
+static_assert(std::has_unique_object_representations_v<NamesReset>);
 
 template <class T> Message whole(std::span<const std::byte> bytes) {
   if (bytes.size() != sizeof(T)) return Bad{"a message of a wrong size"};
@@ -139,6 +142,23 @@ Message view(std::span<const std::byte> bytes) {
   return m;
 }
 
+Message names_ask(std::span<const std::byte> bytes) {
+  Message m = whole<NamesAsk>(bytes);
+  const NamesAsk* const a = std::get_if<NamesAsk>(&m);
+  if (a != nullptr && (a->path[0] != '/' || std::memchr(a->path, 0, sizeof a->path) == nullptr))
+    return Bad{"a question for a name without a path"};
+  return m;
+}
+
+Message names_facts(std::span<const std::byte> bytes) {
+  NamesMessage m;
+  if (bytes.size() < sizeof m.head || bytes.size() > sizeof m.head + kMaxNames)
+    return Bad{"a NamesFacts of a wrong size"};
+  std::memcpy(static_cast<void*>(&m.head), bytes.data(), sizeof m.head);
+  m.batch = bytes.subspan(sizeof m.head);
+  return m;
+}
+
 }  // namespace
 
 std::vector<std::byte> bytes_of(const LoadMessage& m) { return list_bytes(m, m.entries); }
@@ -174,6 +194,9 @@ Message parse(std::span<const std::byte> bytes) {
     case Type::Guests: return guests(bytes);
     case Type::Bye: return whole<Bye>(bytes);
     case Type::View: return view(bytes);
+    case Type::NamesAsk: return names_ask(bytes);
+    case Type::NamesFacts: return names_facts(bytes);
+    case Type::NamesReset: return whole<NamesReset>(bytes);
   }
   return m;
 }

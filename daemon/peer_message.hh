@@ -29,16 +29,19 @@ enum class Type : std::uint16_t {
   Gossip = 1,       // each second
   OpenRequest = 2,  // room for a remote?
   OpenReply = 3,
-  OpenAck = 4,  // the reply has arrived: the remote's records may flow
-  Mark = 5,     // the last one of a circuit in this priority
-  Abort = 6,    // the circuit is dead, at once
-  Rpc = 7,      // a question between nodes, or its answer: JSON
-  Bye = 8,      // leaves in order
-  Pause = 9,    // the deputy has been stopped or continued: the remote shall be, too
-  Load = 10,    // the balancer's gossip: loads with their age
-  Guest = 11,   // what the home knows of a process: before OpenRequest, and when people change it
-  Guests = 12,  // what the node where they run has measured of a home's processes
-  View = 32,    // what the view of the cluster shows of the sender
+  OpenAck = 4,      // the reply has arrived: the remote's records may flow
+  Mark = 5,         // the last one of a circuit in this priority
+  Abort = 6,        // the circuit is dead, at once
+  Rpc = 7,          // a question between nodes, or its answer: JSON
+  Bye = 8,          // leaves in order
+  Pause = 9,        // the deputy has been stopped or continued: the remote shall be, too
+  Load = 10,        // the balancer's gossip: loads with their age
+  Guest = 11,       // what the home knows of a process: before OpenRequest, and when people change it
+  Guests = 12,      // what the node where they run has measured of a home's processes
+  View = 32,        // what the view of the cluster shows of the sender
+  NamesAsk = 40,    // facts along this path of yours, please
+  NamesFacts = 41,  // a batch of facts (names/facts.hh)
+  NamesReset = 42,  // what you have told is forgotten
 };
 
 struct Header {
@@ -135,6 +138,7 @@ struct LoadEntry {
   std::uint32_t total_mib = 0;
   std::int32_t free_mib = 0;
   std::uint32_t network_kib_ps = 0;
+  std::uint32_t io_kib_ps = 0;
   std::uint16_t utilisation_permille = 0;
   std::uint16_t paging_permille = 0;
   std::uint16_t cpus = 0;
@@ -167,6 +171,10 @@ struct Guest {
   std::uint32_t cpu_use_milli = 0;
   std::uint32_t working_set_mib = 0;
   std::uint32_t home_calls_milli = 0;  ///< per second
+  std::uint32_t call_us = 0;           ///< what the way of a call home costs; 0: not known
+  std::uint32_t home_kib_ps = 0;       ///< data of its calls, per second of CPU time
+  std::uint32_t partner_milli = 0;     ///< messages with partners, per second of CPU time
+  std::uint32_t reserved = 0;
   std::uint32_t run_on = 0;
   std::uint8_t automatic = 0;  ///< 1: the balancer sends it, not a person
   std::uint8_t locked = 0;
@@ -196,6 +204,28 @@ struct GuestsHead {
 struct GuestsMessage {
   GuestsHead head;
   std::array<GuestReport, kMostReports> reports{};
+};
+
+/// For the processes of a user of the receiver's that run at the sender.
+struct NamesAsk {
+  Header header{Type::NamesAsk, kVersion, sizeof(NamesAsk)};
+  std::uint32_t user = 0;
+  std::uint32_t reserved = 0;
+  char path[wire::local::kMaxFilePath] = {};
+};
+
+/// Followed by a batch.
+struct NamesFacts {
+  Header header{Type::NamesFacts, kVersion, sizeof(NamesFacts)};
+  std::uint32_t user = 0;
+  std::uint32_t reserved = 0;
+};
+inline constexpr std::size_t kMaxNames = 240U << 10;
+
+struct NamesReset {
+  Header header{Type::NamesReset, kVersion, sizeof(NamesReset)};
+  std::uint32_t user = 0;
+  std::uint32_t reserved = 0;
 };
 
 struct Bye {
@@ -237,11 +267,16 @@ struct RpcMessage {
   Rpc head;
   std::string_view text;  ///< in the message
 };
+struct NamesMessage {
+  NamesFacts head;
+  std::span<const std::byte> batch;  ///< in the message
+};
 struct Bad {
   const char* why;
 };
-using Message = std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause,
-                             LoadMessage, Guest, GuestsMessage, Bye, ViewMessage>;
+using Message =
+    std::variant<Bad, Gossip, OpenRequest, OpenReply, OpenAck, Mark, Abort, RpcMessage, Pause, LoadMessage,
+                 Guest, GuestsMessage, Bye, ViewMessage, NamesAsk, NamesMessage, NamesReset>;
 
 /// Takes a message of channel 0 apart and checks it as local_codec does.  Pure.
 Message parse(std::span<const std::byte> bytes);

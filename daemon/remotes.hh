@@ -67,6 +67,7 @@ class Remotes {
   /// `spares`: whether remotes are to be kept ready for who comes next.
   void tick(std::uint64_t now_ms, bool spares);
 
+  [[nodiscard]] const RemoteKit& kit() const { return kit_; }
   [[nodiscard]] const std::unordered_map<SessionId, Remote>& all() const { return remotes_; }
   /// Bytes promised to the guests.
   [[nodiscard]] std::uint64_t reserved() const;

@@ -178,6 +178,10 @@ void Sessions::handle(SessionId id, Incoming& in) {
   const LocalMessage message = parse_local(std::span(in.bytes).first(in.size));
   if (const auto* bad = std::get_if<BadMessage>(&message)) return end(id, std::string("it sent ") + bad->why);
   if (const auto* m = std::get_if<local::Register>(&message)) return handle_register(s, *m, in);
+  if (const auto* hold = std::get_if<local::NamesHold>(&message)) {
+    if (s.registered || s.spawned) return end(id, "NamesHold came on a process's own connection");
+    return events_.on_names_hold(s, *hold);
+  }
   if (!s.registered) return end(id, "its first message was not Register");
   if (std::holds_alternative<Adopt>(message)) return handle_adopt(s, in);
   if (const auto* state = std::get_if<local::State>(&message)) {
@@ -196,6 +200,8 @@ void Sessions::handle(SessionId id, Incoming& in) {
     events_.on_file_seen(*seen);
   } else if (const auto* ask = std::get_if<local::FileAsk>(&message)) {
     events_.on_file_ask(s, *ask);
+  } else if (const auto* name = std::get_if<local::NamesAsk>(&message)) {
+    events_.on_names_ask(s, *name);
   }
 }
 

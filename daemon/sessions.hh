@@ -64,6 +64,9 @@ class SessionEvents {
   virtual void on_move_done(Session& s, const wire::local::MoveDone& m) = 0;
   virtual void on_file_seen(const wire::local::FileSeen& m) = 0;
   virtual void on_file_ask(Session& s, const wire::local::FileAsk& m) = 0;
+  virtual void on_names_ask(const Session& s, const wire::local::NamesAsk& m) = 0;
+  /// On a connection that has not registered, and ends with the answer.
+  virtual void on_names_hold(Session& s, const wire::local::NamesHold& m) = 0;
   /// The process has ended, hung up, or broken the protocol.  `s` is valid during the call only.
   virtual void on_gone(Session& s, const std::string& why) = 0;
 };

@@ -10,13 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "daemon/balance/meter.hh"
-
-#include "daemon/balance/meter.hh"
+#include "daemon/facts.hh"
 
 namespace hpcvmm::daemon {
 
@@ -109,6 +109,7 @@ std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config) {
   for (const std::string& folder : read_groups(config.run_dir + "/groups")) {
     kit.groups.push_back(high(UniqueFd(::open((folder + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC))));
     if (!kit.groups.back()) return Refusal{"control group " + folder + ": " + std::strerror(errno)};
+    kit.group_names.push_back(folder.substr(folder.rfind('/')));
   }
   ::sched_getaffinity(0, sizeof kit.cpus, &kit.cpus);
   if (::geteuid() != 0) return kit;
@@ -119,6 +120,26 @@ std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config) {
   kit.uid = user->pw_uid;
   kit.gid = user->pw_gid;
   return kit;
+}
+
+std::string join_groups(const RemoteKit& kit, pid_t pid) {
+  if (kit.groups.empty()) return {};
+  // "4:cpu,cpuacct:/hpcvmm-c-1": writing where it is already would cost the machine a grace period.
+  const std::string text = read_small("/proc/" + std::to_string(pid) + "/cgroup");
+  std::size_t there = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line(text.data() + at, end - at);
+    const auto ours = [line](const std::string& name) { return line.ends_with(name); };
+    if (std::any_of(kit.group_names.begin(), kit.group_names.end(), ours)) ++there;
+    at = end + 1;
+  }
+  if (there >= kit.groups.size()) return {};
+  const std::string number = std::to_string(pid);
+  for (const UniqueFd& group : kit.groups)
+    if (::pwrite(group.get(), number.data(), number.size(), 0) < 0 && errno != ESRCH)
+      return std::string("control group of its node: ") + std::strerror(errno);
+  return {};
 }
 
 Result<SpawnedRemote> spawn_remote(const RemoteKit& kit, wire::local::EngineKind engine) {

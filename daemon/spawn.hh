@@ -18,10 +18,11 @@ namespace hpcvmm::daemon {
 /// What every remote of this node gets; opened once, while we may.
 struct RemoteKit {
   UniqueFd executable;
-  UniqueFd kvm;                  ///< /dev/kvm, or none
-  UniqueFd userfaultfd;          ///< /dev/userfaultfd, or none
-  std::vector<UniqueFd> groups;  ///< cgroup.procs of the node's control group, where it has limits
-  uid_t uid = 0;                 ///< 0: as we are
+  UniqueFd kvm;                          ///< /dev/kvm, or none
+  UniqueFd userfaultfd;                  ///< /dev/userfaultfd, or none
+  std::vector<UniqueFd> groups;          ///< cgroup.procs of the node's control group, where it has limits
+  std::vector<std::string> group_names;  ///< as /proc/PID/cgroup shows them, one for each
+  uid_t uid = 0;                         ///< 0: as we are
   gid_t gid = 0;
   unsigned spares = 0;  ///< most that are kept ready, of an engine
   cpu_set_t cpus{};     ///< the DPDK library pins threads; remotes are not to inherit that
@@ -29,6 +30,10 @@ struct RemoteKit {
 
 /// Refuses: no such executable or user.
 std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config);
+
+/// Puts a process and its threads into the control groups of the node, unless it is there already; what it
+/// forks follows. Empty: done, or there are none; else why not.  A process that has ended is no error.
+std::string join_groups(const RemoteKit& kit, pid_t pid);
 
 struct SpawnedRemote {
   UniqueFd socket;   ///< our end of its descriptor 3

@@ -21,8 +21,10 @@
 namespace hpcvmm::daemon {
 
 namespace {
-constexpr std::uint64_t kKeep = 1ULL << CAP_SETUID | 1ULL << CAP_SETGID | 1ULL << CAP_KILL;
-}
+constexpr int kNice = -15;
+constexpr std::uint64_t kKeep =
+    1ULL << CAP_SETUID | 1ULL << CAP_SETGID | 1ULL << CAP_KILL | 1ULL << CAP_LEASE;
+}  // namespace
 
 Status drop_rights() {
   if (::geteuid() == 0) {
@@ -51,6 +53,11 @@ void raise_limits() {
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+void take_precedence() {
+  // Without the right to, it waits like everybody else.
+  ::setpriority(PRIO_PROCESS, 0, kNice);
 }
 
 void notify_service_manager(const char* state) {

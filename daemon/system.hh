@@ -16,6 +16,10 @@ bool make_folders(const std::string& path);
 Status drop_rights();
 /// Descriptors: as many as we may.
 void raise_limits();
+/// Runs before the node's programs: an hpcd that waits for a CPU holds up every page fault that goes through
+/// it, and after two seconds the others take the node for lost.  Threads made later inherit it.  Not root:
+/// nothing changes.
+void take_precedence();
 /// sd_notify(3): "READY=1", "STOPPING=1"; without $NOTIFY_SOCKET nothing.
 void notify_service_manager(const char* state);
 

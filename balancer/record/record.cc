@@ -17,23 +17,27 @@ namespace {
 template <class N, class F> void fields(N& n, NodeLoad*, F&& f) {
   f("node", n.node), f("epoch", n.epoch), f("measured_s", n.measured_s), f("speed", n.speed);
   f("run_queue", n.run_queue), f("urgency", n.urgency), f("utilisation", n.utilisation);
-  f("paging", n.paging), f("network_bytes_ps", n.network_bytes_ps), f("total_mib", n.total_mib);
+  f("paging", n.paging), f("network_bytes_ps", n.network_bytes_ps), f("io_bytes_ps", n.io_bytes_ps);
+  f("total_mib", n.total_mib);
   f("free_mib", n.free_mib), f("cpus", n.cpus), f("orders", n.orders), f("owner_active", n.owner_active);
 }
 template <class P, class F> void fields(P& p, Process*, F&& f) {
   f("id", p.id), f("home", p.home), f("cpu_use", p.cpu_use), f("cpu_used_s", p.cpu_used_s);
   f("resident_s", p.resident_s), f("moves", p.moves), f("working_set_mib", p.working_set_mib);
-  f("home_calls_ps", p.home_calls_ps), f("home_mib_ps", p.home_mib_ps), f("kind", p.kind);
+  f("home_calls_ps", p.home_calls_ps), f("home_mib_ps", p.home_mib_ps);
+  f("round_trip_s", p.round_trip_s), f("kind", p.kind);
   f("locked", p.locked), f("home_only", p.home_only), f("cannot_move", p.cannot_move), f("moving", p.moving);
   f("run_on", p.run_on), f("mask_mode", p.mask_mode);
 }
 template <class K, class F> void fields(K& k, Knobs*, F&& f) {
   f("hysteresis", k.hysteresis), f("min_gain_stretch", k.min_gain_stretch), f("residency_s", k.residency_s);
-  f("residency_share", k.residency_share), f("min_age_s", k.min_age_s), f("stale_after_s", k.stale_after_s);
+  f("residency_share", k.residency_share), f("residency_growth", k.residency_growth),
+      f("min_age_s", k.min_age_s), f("stale_after_s", k.stale_after_s);
   f("staleness_per_s", k.staleness_per_s), f("urgency_floor_s", k.urgency_floor_s);
   f("thrash_factor", k.thrash_factor), f("memory_high", k.memory_high);
   f("memory_log_base", k.memory_log_base), f("memory_weight", k.memory_weight);
   f("paging_high", k.paging_high), f("reserve_mib", k.reserve_mib), f("round_trip_s", k.round_trip_s);
+  f("partner_weight", k.partner_weight), f("io_weight", k.io_weight);
   f("bandwidth_mib_ps", k.bandwidth_mib_ps), f("freeze_s", k.freeze_s);
   f("io_job_calls_ps", k.io_job_calls_ps), f("max_out", k.max_out), f("max_in", k.max_in);
   f("reservation_s", k.reservation_s), f("owner_priority", k.owner_priority);

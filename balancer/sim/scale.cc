@@ -8,39 +8,56 @@
 #include "balancer/admit.hh"
 #include "balancer/cost.hh"
 #include "balancer/decide.hh"
+#include "balancer/rules.hh"
 
 namespace hpcvmm::balancer::sim {
 
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
-constexpr NodeId kSeeds = 3;        // the seed list every node starts with; they never crash
-constexpr double kReboot = 60;      // seconds until a crashed node is back
-constexpr double kParetoTop = 200;  // largest job over the smallest
+constexpr NodeId kSeeds = 3;         // the seed list every node starts with; they never crash
+constexpr double kReboot = 60;       // seconds until a crashed node is back
+constexpr std::size_t kHead = 1024;  // bytes of a Node that every look at it needs
+constexpr double kParetoTop = 200;   // largest job over the smallest
 
 struct Job {
   TraceJob is;
   NodeId home = 0;
-  double end_v = 0;   ///< the node's service clock at which it ends
   double left_s = 0;  ///< work left, while it is on no node
   double came_s = 0;  ///< to this node
   std::uint16_t moves = 0;
+  Partner traffic;  ///< over pipes, which are at home
+};
+
+/// A job on a node, with what its load follows from: jobs lie anywhere, and a node is looked at often.
+struct Running {
+  std::uint32_t job;
+  double end_v;  ///< the node's service clock at which it ends
+  double work_s;
+  double drag;  ///< service it needs for a second of work: away, its calls home wait
 };
 
 /// One simulated node.  All its threads share its CPUs evenly, so one clock of service per thread serves them
 /// all.
 struct Node {
   NodeLoad load;  ///< cpus, speed, memory, orders, epoch; the rest is filled when asked
-  std::vector<std::uint32_t> jobs;
+  std::vector<Running> jobs;
   double service = 0, at_s = 0;  ///< service clock, and when it was right
   double used_mib = 0;
   std::uint32_t version = 0;  ///< of the pending end event
   std::uint32_t in_flight = 0;
   std::uint64_t turn = 0;
   bool up = true;
+  double still_until_s = 0;  ///< none of its jobs may leave before
   Gossip gossip;
   Reservations promises;
 };
+
+/// A large cluster does not fit into a cache; who is next is known before it is needed.
+void prefetch(const void* at, std::size_t bytes) {
+  constexpr std::size_t kLine = 64;
+  for (std::size_t i = 0; i < bytes; i += kLine) __builtin_prefetch(static_cast<const char*>(at) + i);
+}
 
 enum class What : std::uint8_t { End, Arrive, Land, Crash, Boot };
 struct Event {
@@ -53,7 +70,7 @@ struct Event {
 class Simulation {
  public:
   explicit Simulation(const ScaleOptions& o)
-      : o_(o), random_(o.seed * 0x9e3779b97f4a7c15 + 1), nodes_(o.nodes) {
+      : o_(o), random_(o.seed * 0x9e3779b97f4a7c15 + 1), nodes_(o.nodes), idle_until_(o.nodes) {
     make_nodes();
     make_workload();
     if (o_.churn_per_hour > 0)
@@ -79,8 +96,9 @@ class Simulation {
   void schedule_end(std::uint32_t i);
   void enter(std::uint32_t i, std::uint32_t j);
   void leave(std::uint32_t i, std::uint32_t j);
-  double left(const Node& n, const Job& j) const { return std::max(0.0, j.end_v - n.service); }
-  Process process(const Node& n, std::uint32_t j) const;
+  static double served(const Node& n, const Running& r) { return std::max(0.0, r.end_v - n.service); }
+  static double left(const Node& n, const Running& r) { return served(n, r) / r.drag; }
+  Process process(const Node& n, const Running& r) const;
   NodeLoad bare(Node& n);
   NodeLoad measured(Node& n) {
     const NodeLoad l = bare(n);
@@ -96,11 +114,14 @@ class Simulation {
   void send_gossip(std::uint32_t i, const NodeLoad& own);
   bool ask(NodeId target, std::uint32_t from, const Process& p, double stay_cost);
   void start_moves(std::uint32_t i, const NodeLoad& own);
+  double first_may_leave(const Node& n) const;
   void watch(std::uint32_t i);
 
   const ScaleOptions& o_;
   Random random_;
   std::vector<Node> nodes_;
+  /// Until when a node has nothing to do if nothing comes or goes: most have not, most of the time.
+  std::vector<double> idle_until_;
   std::vector<Job> jobs_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   double now_ = 0, fastest_ = 0, total_speed_ = 0, smallest_work_ = 0;
@@ -154,6 +175,7 @@ TraceJob Simulation::synthetic(double at) {
                                        : random_.below(o_.nodes) + 1;
   t.work_s = smallest_work_ / (1 - random_.uniform() * (1 - 1 / kParetoTop));
   t.memory_mib = static_cast<float>(std::min(2000.0, random_.exponential(o_.mean_memory_mib)));
+  if (o_.talkers > 0 && random_.uniform() < o_.talkers) t.home_calls_ps = static_cast<float>(o_.talk_ps);
   return t;
 }
 
@@ -161,42 +183,47 @@ void Simulation::schedule_end(std::uint32_t i) {
   Node& n = nodes_[i];
   ++n.version;
   if (n.jobs.empty()) return;
-  std::uint32_t first = n.jobs.front();
-  for (const std::uint32_t j : n.jobs)
-    if (jobs_[j].end_v < jobs_[first].end_v) first = j;
-  push(now_ + left(n, jobs_[first]) / rate(n), What::End, i, first, n.version);
+  const Running first = *std::min_element(
+      n.jobs.begin(), n.jobs.end(), [](const Running& a, const Running& b) { return a.end_v < b.end_v; });
+  push(now_ + served(n, first) / rate(n), What::End, i, first.job, n.version);
 }
 
 void Simulation::enter(std::uint32_t i, std::uint32_t j) {
   Node& n = nodes_[i];
   advance(n);
   Job& job = jobs_[j];
-  job.end_v = n.service + job.left_s;
   job.came_s = now_;
   n.used_mib += job.is.memory_mib;
-  n.jobs.push_back(j);
+  double drag = 1;
+  if (job.home != n.load.node) drag += job.is.home_calls_ps * o_.knobs.round_trip_s;
+  n.jobs.push_back({j, n.service + job.left_s * drag, job.is.work_s, drag});
+  n.still_until_s = 0;
+  idle_until_[i] = 0;
   schedule_end(i);
 }
 
 void Simulation::leave(std::uint32_t i, std::uint32_t j) {
   Node& n = nodes_[i];
   advance(n);
-  jobs_[j].left_s = left(n, jobs_[j]);
-  n.jobs.erase(std::find(n.jobs.begin(), n.jobs.end(), j));
+  const auto at = std::find_if(n.jobs.begin(), n.jobs.end(), [j](const Running& r) { return r.job == j; });
+  jobs_[j].left_s = left(n, *at);
+  n.jobs.erase(at);
+  idle_until_[i] = 0;
   n.used_mib = n.jobs.empty() ? 0 : n.used_mib - jobs_[j].is.memory_mib;
   schedule_end(i);
 }
 
-Process Simulation::process(const Node& n, std::uint32_t j) const {
-  const Job& job = jobs_[j];
+Process Simulation::process(const Node& n, const Running& r) const {
+  const Job& job = jobs_[r.job];
   Process p;
-  p.id = j;
+  p.id = r.job;
   p.home = job.home;
-  p.cpu_used_s = static_cast<float>(job.is.work_s - left(n, job));
+  p.cpu_used_s = static_cast<float>(r.work_s - left(n, r));
   p.moves = job.moves;
   p.resident_s = static_cast<float>(now_ - job.came_s);
   p.working_set_mib = job.is.memory_mib;
   p.home_calls_ps = job.is.home_calls_ps;
+  if (job.traffic.node != kNoNode) p.partners = {&job.traffic, 1};
   return p;
 }
 
@@ -206,7 +233,7 @@ NodeLoad Simulation::bare(Node& n) {
   l.measured_s = now_;
   l.run_queue = static_cast<float>(n.jobs.size());
   double sum = 0;
-  for (const std::uint32_t j : n.jobs) sum += urgency(jobs_[j].is.work_s - left(n, jobs_[j]), o_.knobs);
+  for (const Running& r : n.jobs) sum += urgency(r.work_s - left(n, r), o_.knobs);
   l.urgency = static_cast<float>(sum);
   l.utilisation = std::min(1.0F, l.run_queue / static_cast<float>(l.cpus));
   l.free_mib = static_cast<float>(l.total_mib - n.used_mib);
@@ -232,6 +259,7 @@ View Simulation::view_of(Node& n, const NodeLoad& own) {
 void Simulation::boot(std::uint32_t i) {
   Node& n = nodes_[i];
   n.up = true;
+  idle_until_[i] = 0;
   ++n.load.epoch;
   n.at_s = now_;
   n.gossip = Gossip{};
@@ -252,14 +280,14 @@ void Simulation::crash(std::uint32_t i) {
   ++n.version;
   r_.lost += n.jobs.size();
   open_ -= n.jobs.size();
-  for (const std::uint32_t j : n.jobs) free_jobs_.push_back(j);
+  for (const Running& r : n.jobs) free_jobs_.push_back(r.job);
   n.jobs.clear();
   n.used_mib = 0;
   n.promises = Reservations{};
   // Processes whose home it was die with it wherever they run.
   for (std::uint32_t k = 0; k < o_.nodes; ++k) {
-    const std::vector<std::uint32_t> there = nodes_[k].jobs;
-    for (const std::uint32_t j : there) {
+    const std::vector<Running> there = nodes_[k].jobs;
+    for (const auto& [j, end_v, work_s, drag] : there) {
       if (jobs_[j].home != n.load.node) continue;
       leave(k, j);
       free_jobs_.push_back(j);
@@ -276,6 +304,7 @@ bool Simulation::ask(NodeId target, std::uint32_t from, const Process& p, double
     return false;
   }
   const NodeLoad own = bare(there);
+  idle_until_[target - 1] = 0;
   if (there.promises.ask(own, p, stay_cost, now_, o_.knobs) == Forbidden::Nothing) return true;
   ++r_.refused;
   // The answer says how it is there: the next choice knows better.
@@ -294,7 +323,7 @@ void Simulation::arrive(std::uint32_t j) {
   }
   ++open_;
   jobs_[j].left_s = jobs_[j].is.work_s;
-  Process p = process(n, j);
+  Process p = process(n, {j, n.service + jobs_[j].left_s, jobs_[j].left_s, 1});
   p.cpu_used_s = 0;
   const NodeLoad own = measured(n);
   const Decision d = place(view_of(n, own), p, o_.policy, o_.knobs, random_, n.turn);
@@ -322,13 +351,29 @@ void Simulation::land(std::uint32_t i, std::uint32_t j) {
   enter(i, j);
 }
 
+/// When rules.cc lets the first of processes_ leave, at the earliest; now or before: nothing is known.  The
+/// round that has found nobody need not be repeated until then, which spares most of them.
+double Simulation::first_may_leave(const Node& n) const {
+  constexpr double kRounding = 1e-3;  // of the floats of a Process
+  if (n.used_mib > o_.knobs.memory_high * n.load.total_mib) return 0;
+  double first = kInfinite;
+  for (const Process& p : processes_) {
+    double at = now_ - p.resident_s + least_stay_s(p, o_.knobs);
+    at = std::max(at, now_ + (o_.knobs.min_age_s - p.cpu_used_s) / n.load.speed);
+    first = std::min(first, at - kRounding);
+  }
+  return first;
+}
+
 void Simulation::start_moves(std::uint32_t i, const NodeLoad& own) {
   Node& n = nodes_[i];
   processes_.clear();
-  for (const std::uint32_t j : n.jobs) processes_.push_back(process(n, j));
+  for (const Running& r : n.jobs) processes_.push_back(process(n, r));
   View view = view_of(n, own);
   view.processes = processes_;
-  for (const Decision& d : decide(view, o_.policy, o_.knobs)) {
+  const std::vector<Decision> moves = decide(view, o_.policy, o_.knobs);
+  if (moves.empty()) n.still_until_s = first_may_leave(n);
+  for (const Decision& d : moves) {
     const auto j = static_cast<std::uint32_t>(d.process);
     const Process p =
         *std::find_if(processes_.begin(), processes_.end(), [&](const Process& x) { return x.id == j; });
@@ -353,12 +398,14 @@ void Simulation::send_gossip(std::uint32_t i, const NodeLoad& own) {
   if (!n.gossip.due(own, now_, o_.gossip)) return;
   const NodeId peer = n.gossip.peer(random_);
   if (peer == kNoNode) return;
+  prefetch(&nodes_[peer - 1], kHead);
   const Gossip::Message m = n.gossip.message(own, now_, random_);
   n.gossip.sent(own, now_);
   ++r_.gossip_messages;
   Node& to = nodes_[peer - 1];
   if (!to.up) return;
   to.gossip.merge(m, peer, now_);
+  if (to.gossip.news()) idle_until_[peer - 1] = 0;
   // The answer; delivered at once, as all messages are: the network's latency is far below the interval.
   ++r_.gossip_messages;
   n.gossip.merge(to.gossip.message(measured(to), now_, random_), i + 1, now_);
@@ -386,7 +433,11 @@ void Simulation::tick(std::uint32_t i) {
     send_gossip(i, own);
     watch(i);
   }
-  if (!n.jobs.empty()) start_moves(i, own);
+  if (!n.jobs.empty() && now_ >= n.still_until_s) start_moves(i, own);
+  // Its load stays what it is until something comes or goes, and until then nobody is sent away or told.
+  if (n.promises.count() == 0 && knows_[i] && (n.jobs.empty() || n.still_until_s > now_))
+    idle_until_[i] =
+        std::min(n.gossip.silent_until_s(o_.gossip), n.jobs.empty() ? kInfinite : n.still_until_s);
 }
 
 void Simulation::handle(const Event& e) {
@@ -415,6 +466,7 @@ void Simulation::handle(const Event& e) {
       jobs_[j] = Job{};
       jobs_[j].is = t;
       jobs_[j].home = (t.home - 1) % o_.nodes + 1;
+      if (o_.talkers > 0 && t.home_calls_ps > 0) jobs_[j].traffic = {jobs_[j].home, t.home_calls_ps};
       arrive(j);
       double next = kInfinite;
       if (!recorded) next = now_ + random_.exponential(o_.mean_work_s / (o_.load * total_speed_));
@@ -446,7 +498,11 @@ ScaleResult Simulation::run() {
       handle(e);
     }
     now_ = std::max(now_, at);
-    tick(static_cast<std::uint32_t>(ticks % o_.nodes));
+    const auto i = static_cast<std::uint32_t>(ticks % o_.nodes);
+    if (const std::uint32_t j = (i + 2) % o_.nodes; idle_until_[j] <= at) prefetch(&nodes_[j], kHead);
+    if (const std::uint32_t j = (i + 1) % o_.nodes; idle_until_[j] <= at)
+      for (const Running& r : nodes_[j].jobs) __builtin_prefetch(&jobs_[r.job]);
+    if (idle_until_[i] <= at) tick(i);
   }
   r_.gossip_bytes = r_.gossip_messages * Gossip::kMessageBytes;
   r_.gossip_bytes_per_node_s = static_cast<double>(r_.gossip_bytes) / std::max(1.0, now_) / o_.nodes;

@@ -36,6 +36,8 @@ struct ScaleOptions {
   double skew = 0.5;        ///< share of the jobs that start on a tenth of the nodes
   double mean_memory_mib = 200;
   bool heterogeneous = true;  ///< 1 to 8 CPUs, speeds 0.5 to 2; else 4 CPUs of speed 1
+  double talkers = 0;         ///< share of the jobs that talk to a partner over a pipe at home,
+  double talk_ps = 2000;      ///< so many messages per second of running, each a call home
   double churn_per_hour = 0;  ///< crashes per node and hour; a crashed node is back after a minute
   Policy policy = Policy::Mosix;
   bool oracle = false;  ///< every node knows all others exactly; up to kOracleNodes

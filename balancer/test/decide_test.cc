@@ -7,6 +7,7 @@
 #include <map>
 
 #include "balancer/admit.hh"
+#include "balancer/cost.hh"
 #include "balancer/test/fixture.hh"
 
 namespace hpcvmm::balancer::test {
@@ -149,6 +150,19 @@ TEST(Reservation, LimitsRoomAndTime) {
   EXPECT_FLOAT_EQ(door.with_promises(idle, 1, knobs).run_queue, 1);
   EXPECT_FLOAT_EQ(door.with_promises(idle, 1 + knobs.reservation_s, knobs).run_queue, 0)
       << "a promise lapses";
+  door.settle(2);
+  EXPECT_EQ(door.ask(idle, process(7), 10, 15, knobs), Forbidden::Nothing);
+  EXPECT_EQ(door.ask(idle, process(8), 10, 15, knobs), Forbidden::Nothing);
+  door.land(7, 15, knobs);
+  EXPECT_FLOAT_EQ(door.with_promises(idle, 15, knobs).run_queue, 1) << "it is measured load from now on";
+  EXPECT_EQ(door.ask(idle, process(9), 10, 15, knobs), Forbidden::InFlight) << "its pages are on their way";
+  Process fresh = process(10);
+  fresh.working_set_mib = 0;
+  EXPECT_EQ(door.ask(idle, fresh, 10, 15, knobs), Forbidden::Nothing) << "what starts here brings nothing";
+  door.settle(10);
+  EXPECT_EQ(door.ask(idle, process(9), 10, 17, knobs), Forbidden::Nothing) << "it should have come by now";
+  door.settle(8);
+  door.settle(9);
   Process big = process(4);
   big.working_set_mib = 5000;
   EXPECT_EQ(door.ask(idle, big, 10, 20, knobs), Forbidden::NoMemory);
@@ -233,13 +247,40 @@ TEST(Affinity, ACallerOfHomeGoesHome) {
 
 TEST(Affinity, PartnersStayTogether) {
   Scene s = Scene::crowded(3, 1);
-  const std::vector<Partner> talk{{1, 50000}};
+  const std::vector<Partner> talk{{1, 100000}};
   for (Process& p : s.processes) p.partners = talk;
   EXPECT_TRUE(s.moves().empty());
-  const std::vector<Partner> elsewhere{{2, 50000}};
+  const std::vector<Partner> elsewhere{{2, 100000}};
   s.processes[1].partners = elsewhere;
   ASSERT_EQ(s.moves().size(), 1U);
   EXPECT_EQ(s.moves()[0].process, 2U);
+}
+
+TEST(Affinity, TheWayHomeCostsWhatWasMeasured) {
+  // Away from a home that is as good, with some calls: stays by the knob's round trip, goes by a slow one.
+  Scene s = Scene::crowded(1, 0);
+  s.own = node(2, 1);
+  s.processes[0] = process(1, 1);
+  s.processes[0].home_calls_ps = 1500;
+  s.others = {node(1, 1)};
+  EXPECT_TRUE(s.moves().empty());
+  s.processes[0].round_trip_s = 0.005F;
+  ASSERT_EQ(s.moves().size(), 1U);
+  EXPECT_EQ(s.moves()[0].to, 1U);
+  s.knobs.round_trip_s = 0.005;
+  s.processes[0].round_trip_s = 20e-6F;
+  EXPECT_TRUE(s.moves().empty()) << "what is measured counts, not the knob";
+}
+
+TEST(Affinity, DataCostMoreOverABusyNetwork) {
+  const Knobs k;
+  Process p = process(1, 1);
+  p.home_mib_ps = 60;
+  NodeLoad quiet = node(2);
+  NodeLoad busy = quiet;
+  busy.network_bytes_ps = static_cast<float>((k.bandwidth_mib_ps - 120) * 1048576);
+  EXPECT_NEAR(distance_cost(busy, p, k), 5 * distance_cost(quiet, p, k), 1e-6);
+  EXPECT_EQ(distance_cost(node(1), p, k), 0) << "at home";
 }
 
 TEST(Place, GoesWhereItIsCheapest) {

@@ -162,6 +162,25 @@ TEST(Knobs, MinGain) {
   EXPECT_TRUE(s.moves().empty());
 }
 
+TEST(Knobs, ResidencyGrowsWithMoves) {
+  // A process that hardly works, such as make, is never old: 90 s saw it move 11 times.
+  Scene s = Scene::crowded(4, 1);
+  s.processes.resize(1);
+  Process& p = s.processes[0];
+  p.cpu_used_s = 2;
+  unsigned moves = 0;
+  double came = 0;
+  for (double now = 0; now < 90; now += 1) {
+    p.moves = moves;
+    p.resident_s = static_cast<float>(now - came);
+    if (s.moves().empty()) continue;
+    ++moves;
+    came = now;
+  }
+  EXPECT_GE(moves, 2U);
+  EXPECT_LE(moves, 5U) << "a handful";
+}
+
 TEST(Knobs, ResidencyGrowsWithAge) {
   Scene s = Scene::crowded(3, 1);
   for (Process& p : s.processes) {

@@ -36,6 +36,20 @@ TEST(Scale, SlowdownGrowsLessThanFivePercentFrom12To1000) {
 
 TEST(Scale, NobodyMovesMoreThanAHandful) { EXPECT_LE(run(200).most_moves, 8U); }
 
+TEST(Scale, JobsThatTalkStayNearTheirPipes) {
+  ScaleOptions o;
+  o.nodes = 40;
+  o.length_s = 900;
+  o.talkers = 1;
+  o.talk_ps = 10000;  // away, a second of work takes two
+  const ScaleResult known = run_scale(o);
+  o.knobs.partner_weight = 5;
+  EXPECT_LT(static_cast<double>(run_scale(o).placements), 0.8 * static_cast<double>(known.placements));
+  o.talkers = 0;
+  EXPECT_LT(static_cast<double>(known.placements), 0.97 * static_cast<double>(run_scale(o).placements))
+      << "calls alone keep some at home";
+}
+
 TEST(Scale, TrafficPerNodeDoesNotGrow) {
   const ScaleResult small = run(40), large = run(800);
   EXPECT_LT(large.gossip_bytes_per_node_s, small.gossip_bytes_per_node_s * 1.1);

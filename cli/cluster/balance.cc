@@ -114,7 +114,9 @@ std::string why_text(const json& w) {
     out += "It cannot move: " + cannot + ".\n";
   out += "Wants " + fixed(w.value("cpu_use", 0.0), 2) + " CPUs, has used " +
          fixed(w.value("cpu_used_s", 0.0), 1) + " s, holds " + fixed(w.value("working_set_mib", 0.0), 0) +
-         " MiB, " + fixed(w.value("home_calls_ps", 0.0), 0) + " calls home per CPU second, " +
+         " MiB, " + fixed(w.value("home_calls_ps", 0.0), 0) + " calls home per CPU second (" +
+         fixed(w.value("home_call_us", 0.0), 0) + " us each), " + fixed(w.value("home_mib_ps", 0.0), 1) +
+         " MiB/s of data, " + fixed(w.value("partner_messages_ps", 0.0), 0) + " messages with partners, " +
          std::to_string(w.value("moves", 0U)) + " moves, here for " + fixed(w.value("resident_s", 0.0), 1) +
          " s.\n\n";
   std::vector<std::vector<std::string>> rows{{"NODE", "COST", "AGE", "WHY NOT"}};

@@ -111,11 +111,11 @@ bool write_svg(const std::string& path, const std::vector<sim::ScaleResult>& res
 }
 
 void print_table_row(const sim::ScaleResult& r) {
-  std::printf("%7u %9llu %6llu %8.3f %8.2f %9.0f %9llu %10llu %6u %10.1f %10.1f %8.1f\n", r.nodes,
+  std::printf("%7u %9llu %6llu %8.3f %8.2f %9.0f %9llu %10llu %6u %10.1f %10.1f %10.1f %8.1f\n", r.nodes,
               static_cast<unsigned long long>(r.finished), static_cast<unsigned long long>(r.lost),
               r.mean_slowdown, r.p99_slowdown, r.makespan_s, static_cast<unsigned long long>(r.placements),
               static_cast<unsigned long long>(r.migrations), r.most_moves, r.moved_mib / 1024,
-              r.gossip_bytes_per_node_s, r.converged_s);
+              static_cast<double>(r.gossip_bytes) / 1048576, r.gossip_bytes_per_node_s, r.converged_s);
   std::fflush(stdout);
 }
 
@@ -148,9 +148,9 @@ int scale(ScaleArguments& a) {
     if (const int status = read_trace(a.trace, o.trace); status != 0) return status;
   std::vector<sim::ScaleResult> results;
   if (!a.json)
-    std::printf("%7s %9s %6s %8s %8s %9s %9s %10s %6s %10s %10s %8s\n", "NODES", "FINISHED", "LOST",
-                "SLOWDOWN", "P99", "MAKESPAN", "PLACED", "MIGRATIONS", "MOST", "MOVED-GIB", "GOSSIP-B/S",
-                "CONVERGE");
+    std::printf("%7s %9s %6s %8s %8s %9s %9s %10s %6s %10s %10s %10s %8s\n", "NODES", "FINISHED", "LOST",
+                "SLOWDOWN", "P99", "MAKESPAN", "PLACED", "MIGRATIONS", "MOST", "MOVED-GIB", "GOSSIP-MIB",
+                "GOSSIP-B/S", "CONVERGE");
   for (const std::uint32_t n : a.nodes) {
     o.nodes = n;
     results.push_back(sim::run_scale(o));
@@ -304,6 +304,16 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
       ->capture_default_str();
   verb->add_option("--skew", o.skew, "share of the jobs that start on a tenth of the nodes")
       ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--talkers", o.talkers, "share of the jobs that talk to a partner over a pipe at home")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--talk", o.talk_ps, "messages of such a job per second of running, each a call home")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  verb->add_option("--partner-weight", o.knobs.partner_weight,
+                   "what a partner's waiting counts in the decision")
+      ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   verb->add_option("--churn", o.churn_per_hour, "crashes per node and hour; back after a minute")
       ->check(CLI::Range(0.0, 60.0))

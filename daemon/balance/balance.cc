@@ -36,6 +36,8 @@ constexpr double kPartingS = 2;
 constexpr double kPendingS = 30;
 /// Urgency of work that is not ours and whose age nobody knows: of a process that has run for 8 s.
 constexpr double kOtherAgeS = 8;
+/// A guest with that share of its memory has arrived: of some pages nothing is ever sent.
+constexpr float kMostOfIt = 0.7F;
 constexpr double kMib = 1024.0 * 1024.0;
 /// 2020-01-01: a restarted node's epoch is larger than its former life's, in 32 bits.
 constexpr std::time_t kEpochBegin = 1'577'836'800;
@@ -76,6 +78,7 @@ void Balance::tick(std::uint64_t now_ms, std::uint64_t network_bytes) {
   now_ms_ = now_ms;
   now_s_ = static_cast<double>(now_ms) / 1e3;
   if (now_s_ >= next_look_s_) look();
+  tell_homes();
   if (now_s_ >= next_sample_s_) {
     sample(network_bytes);
     learn_members();
@@ -135,6 +138,7 @@ void Balance::sample(std::uint64_t network_bytes) {
   sampled_s_ = now_s_;
   next_sample_s_ = now_s_ + settings_.decay.interval_s;
   sync_guests();
+  io_bytes_ = 0;
   double busy = 0;
   for (auto& [pid, p] : own_) {
     const Session* const s = parts_.sessions.find(p.session);
@@ -143,6 +147,7 @@ void Balance::sample(std::uint64_t network_bytes) {
     p.rss_mib = static_cast<float>(static_cast<double>(facts.resident) / kMib);
     p.track.sample(now_s_, facts.cpu_us, decay_of(p.attributes.decay), settings_.decay);
     busy += p.track.busy();
+    if (p.track.active() || p.report.cpu_use_milli != 0) watch(p, *s);
     // What it says before it has gone where it is sent would be taken for a refusal.
     if (p.moving || p.goes_to != 0) continue;
     // The others' counters have not changed, and they are not to be woken.
@@ -156,7 +161,12 @@ void Balance::sample(std::uint64_t network_bytes) {
     g.track.sample(now_s_, facts.cpu_us, decay_of(g.attributes.decay), settings_.decay);
     g.working_set_mib = std::max(static_cast<float>(static_cast<double>(facts.resident) / kMib), 1.0F);
     busy += g.track.busy();
+    if (g.announced_mib > 0 && g.working_set_mib >= kMostOfIt * g.announced_mib) {
+      g.announced_mib = 0;
+      reservations_.settle(process_id(g.home, g.home_pid));
+    }
   }
+  find_partners();
   std::erase_if(parting_, [this](const auto& p) { return now_s_ - p.second.ended_s > kPartingS; });
   std::erase_if(pending_, [this](const auto& p) { return now_s_ - p.second.at_s > kPendingS; });
   const NodeFacts facts = meter_.sample(now_s_);
@@ -175,6 +185,7 @@ void Balance::sample(std::uint64_t network_bytes) {
   base_.network_bytes_ps = static_cast<float>(
       static_cast<double>(network_bytes - std::min(network_bytes, network_bytes_)) / elapsed);
   network_bytes_ = network_bytes;
+  base_.io_bytes_ps = static_cast<float>(io_bytes_ / elapsed);
   base_.orders = settings_.orders;
   base_.owner_active = settings_.owner_active.value_or(facts.owner_there);
   other_runnable_ = facts.other_runnable;
@@ -192,12 +203,12 @@ void Balance::sync_guests() {
       const peer::Guest& m = found->second.guest;
       g.attributes = attributes_of(m);
       g.track = Track(now_s_, static_cast<float>(m.cpu_use_milli / 1e3));
-      g.calls_ps = static_cast<float>(m.home_calls_milli / 1e3);
+      learn_habits(g, m);
       g.cpu_before_ms = m.cpu_used_ms;
       g.moves = m.moves + 1;
-      g.working_set_mib = static_cast<float>(m.working_set_mib);
+      g.announced_mib = g.working_set_mib = static_cast<float>(m.working_set_mib);
     }
-    reservations_.settle(process_id(r.home, r.home_pid));
+    reservations_.land(process_id(r.home, r.home_pid), now_s_, settings_.knobs);
     guests_.emplace(id, std::move(g));
   }
   std::erase_if(guests_, [this](const auto& g) { return !parts_.remotes.all().contains(g.first); });
@@ -230,7 +241,7 @@ Process Balance::describe_own(const OwnProcess& p, const Session& s) const {
   out.resident_s = static_cast<float>(p.track.resident_s(now_s_));
   out.moves = s.state.migrations;
   out.working_set_mib = p.rss_mib;
-  out.home_calls_ps = p.calls.per_s();
+  put_habits(p, s, out);
   put_attributes(p.orders, out);
   out.cannot_move = s.state.cantmove[0] != 0 && now_s_ - p.cannot_move_s < kCannotMoveS;
   out.moving = p.moving || p.not_before_s > now_s_;
@@ -248,7 +259,7 @@ Process Balance::describe_guest(const GuestProcess& g) const {
   out.resident_s = static_cast<float>(g.track.resident_s(now_s_));
   out.moves = std::max(1U, g.moves);
   out.working_set_mib = g.working_set_mib;
-  out.home_calls_ps = g.calls_ps;
+  put_habits(g, out);
   put_attributes(g.attributes, out);
   out.moving = g.moving || g.not_before_s > now_s_;
   return out;
@@ -317,6 +328,23 @@ void Balance::gossip(bool now) {
   if (to == balancer::kNoNode || parts_.members.find(to) == nullptr) return;
   send_load(to, true);
   gossip_.sent(own, now_s_);
+}
+
+/// A guest has ended: whoever's it was likely starts the next one, and would take this node for as full as it
+/// was a second ago.  At once, and not more than once in a tick.
+void Balance::tell_home(Node home) {
+  if ((settings_.orders & balancer::kQuiet) != 0 || parts_.members.find(home) == nullptr) return;
+  auto& [at_s, again] = told_homes_[home];
+  again = at_s == now_s_;
+  if (again) return;
+  at_s = now_s_;
+  send_load(home, false);
+}
+
+void Balance::tell_homes() {
+  for (auto& [home, told] : told_homes_)
+    if (told.again) tell_home(home);
+  std::erase_if(told_homes_, [this](const auto& t) { return now_s_ - t.second.at_s > kPlacedS; });
 }
 
 void Balance::on_load(Node from, const peer::LoadMessage& m) {

@@ -16,6 +16,7 @@
 #include "balancer/gossip.hh"
 #include "daemon/balance/attributes.hh"
 #include "daemon/balance/meter.hh"
+#include "daemon/balance/partners.hh"
 #include "daemon/balance/profiles.hh"
 #include "daemon/balance/settings.hh"
 #include "daemon/balance/track.hh"
@@ -34,22 +35,30 @@ namespace hpcvmm::daemon {
 struct OwnProcess {
   SessionId session = 0;
   pid_t pid = 0;
-  Attributes attributes;    ///< as people have said
-  std::vector<Node> bound;  ///< ascending: the nodes of the CPUs it is bound to; empty: all
-  Attributes orders;        ///< what follows from both
-  Track track{0, 1};        ///< while it runs here
-  CallRate calls;
-  float rss_mib = 0;  ///< at the last sample
+  Attributes attributes;         ///< as people have said
+  std::vector<Node> bound;       ///< ascending: the nodes of the CPUs it is bound to; empty: all
+  Attributes orders;             ///< what follows from both
+  Track track{0, 1};             ///< while it runs here
+  CallRate calls;                ///< made at home, wherever it runs
+  CallRate away;                 ///< that went home, per second of CPU time elsewhere
+  CallRate kib;                  ///< read and written
+  CallRate transfers;            ///< reads and writes
+  CallTime way;                  ///< of a call home
+  float home_share = 1;          ///< of the calls at home, what would go home from elsewhere: its program's
+  std::uint64_t io_bytes = 0;    ///< so far
+  std::vector<Joined> partners;  ///< `b` is the other one
+  balancer::Partner traffic;     ///< with all of them
+  float rss_mib = 0;             ///< at the last sample
   std::string exe;
   bool forked = false;
-  std::uint64_t cpu_base_us = 0;  ///< used before its present program began
-  std::uint64_t calls_base = 0;
+  std::uint64_t cpu_base_us = 0;     ///< used before its present program began
+  bool stated = false;               ///< its present program has told what it has counted, from 0 on
   std::uint64_t remote_base_us = 0;  ///< remote CPU time before its present stay
   peer::GuestReport report;          ///< of the node where it is
   Node goes_to = 0;                  ///< by the balancer's will; 0: nowhere
   double stay_cost = 0;              ///< what that was decided with
-  Node told = 0;                     ///< the node that `told_calls` and the attributes were sent to
-  float told_calls = 0;
+  Node told = 0;                     ///< the node that these and the attributes were sent to
+  float told_calls = 0, told_way = 0;
   bool moving = false;
   double not_before_s = 0;  ///< a move failed: not again before
   double cannot_move_s = -1e9;
@@ -64,10 +73,12 @@ struct GuestProcess {
   std::int32_t home_pid = 0;
   Attributes attributes;
   Track track{0, 1};
-  float calls_ps = 0;
+  float calls_ps = 0, home_mib_ps = 0, round_trip_s = 0;
+  balancer::Partner traffic;
   std::uint64_t cpu_before_ms = 0;  ///< of the reference CPU, before it came
   std::uint32_t moves = 0;
   float working_set_mib = 0;
+  float announced_mib = 0;  ///< what it brings, as long as that is on its way
   bool moving = false;
   double not_before_s = 0;
   peer::GuestReport told;
@@ -176,6 +187,8 @@ class Balance {
   void gossip(bool now);
   void send_load(Node to, bool answer);
   void report_guests();
+  void tell_home(Node home);
+  void tell_homes();
   void learn_members();
   [[nodiscard]] balancer::NodeLoad own_load() const;
   [[nodiscard]] OwnedView make_view();
@@ -184,6 +197,17 @@ class Balance {
   [[nodiscard]] bool runs_here(const OwnProcess& p, const Session& s) const;
   [[nodiscard]] double used_s(const OwnProcess& p, const Session& s) const;
   [[nodiscard]] std::uint64_t used_us(const OwnProcess& p, const Session& s) const;
+
+  // habits.cc
+  void watch(OwnProcess& p, const Session& s);
+  void find_partners();
+  [[nodiscard]] float calls_ps(const OwnProcess& p, const Session& s) const;
+  void put_habits(const OwnProcess& p, const Session& s, balancer::Process& out) const;
+  void put_habits(const GuestProcess& g, balancer::Process& out) const;
+  static void put_habits(const balancer::Process& d, peer::Guest& m);
+  static void learn_habits(GuestProcess& g, const peer::Guest& m);
+  void learn_calls(OwnProcess& p, const Session& s);
+  void learn_program(const OwnProcess& p, const Session& s);
 
   // carry.cc
   void decide();
@@ -217,7 +241,9 @@ class Balance {
 
   double now_s_ = 0, next_look_s_ = 0, next_sample_s_ = 0;
   std::uint64_t now_ms_ = 0, network_bytes_ = 0;
-  double sampled_s_ = 0;
+  double sampled_s_ = 0, next_partners_s_ = 0;
+  double io_bytes_ = 0;  ///< of this sample, of all that are at home here
+  CallTime way_;         ///< of calls home, of all
   double measured_speed_ = 1;
   balancer::NodeLoad base_;  ///< what does not follow from the processes
   double other_runnable_ = 0;
@@ -229,6 +255,11 @@ class Balance {
   std::unordered_map<SessionId, GuestProcess> guests_;
   std::map<std::pair<Node, std::int32_t>, Pending> pending_;
   std::vector<Placed> placed_;
+  struct Told {
+    double at_s = -1;
+    bool again = false;  ///< something has changed since, in the same tick
+  };
+  std::map<Node, Told> told_homes_;
   std::vector<Waiter> waiters_;
   std::FILE* record_ = nullptr;
   std::string recorded_to_;

@@ -192,7 +192,7 @@ Node Balance::choose(const Session& s) {
     const double cost = (n.node == at ? balancer::cost_of_keeping(n, p, settings_.knobs)
                                       : balancer::cost_of_adding(n, p, settings_.knobs) +
                                             balancer::move_cost(p, settings_.knobs)) +
-                        balancer::distance_cost(n.node, p, settings_.knobs);
+                        balancer::distance_cost(n, p, settings_.knobs);
     if (cost >= best_cost) return;
     best = n.node;
     best_cost = cost;
@@ -228,10 +228,15 @@ Node Balance::on_register(const Session& s, const local::Register& m, bool same_
   p.session = s.id;
   p.pid = s.pid;
   p.exe = s.exe;
+  p.rss_mib = 0;  // of what it was before
   p.track = Track(now_s_, 1);
   p.cpu_base_us = same_process ? process_facts(s.pid).cpu_us + s.state.remote_cpu_us : 0;
   p.remote_base_us = s.state.remote_cpu_us;
-  p.calls_base = p.calls.calls();
+  p.calls = p.away = p.kib = p.transfers = CallRate();
+  p.way = CallTime();
+  p.stated = false;
+  const Profile* const known = profiles_.find(p.exe, p.forked);
+  p.home_share = known != nullptr ? known->home_share() : 1;
   p.report = {};
   p.told = 0;
   p.moving = false;
@@ -275,7 +280,8 @@ Node Balance::place(OwnProcess& p, const Session& s, const local::Register& m) {
   const Profile* const known = profiles_.find(p.exe, p.forked);
   if (known != nullptr) {
     expected_s = known->cpu_s;
-    q.home_calls_ps = static_cast<float>(known->calls_ps);
+    q.home_calls_ps = static_cast<float>(known->went_home_ps());
+    q.round_trip_s = way_.seconds();
   }
   const bool mosix = settings_.policy == balancer::Policy::Mosix;
   if (mosix && !ordered && known != nullptr && expected_s < Profiles::kShortS) {
@@ -331,12 +337,16 @@ void Balance::on_state(const Session& s) {
     p.report = {};
     p.told = 0;
   }
-  p.calls.sample(s.state.home_calls, used_us(p, s));
+  p.stated = true;
+  learn_calls(p, s);
 }
 
 void Balance::on_gone(const Session& s) {
   if (s.role != local::Role::Deputy) {
+    const auto guest = guests_.find(s.id);
+    const Node home = guest != guests_.end() ? guest->second.home : 0;
     guests_.erase(s.id);
+    if (home != 0) tell_home(home);
     again_ = again_ || full_;
     return;
   }
@@ -344,13 +354,7 @@ void Balance::on_gone(const Session& s) {
   if (found == own_.end() || found->second.session != s.id) return;
   OwnProcess p = std::move(found->second);
   own_.erase(found);
-  const double speed = settings_.speed > 0 ? settings_.speed : measured_speed_;
-  const std::uint64_t calls = std::max(s.state.home_calls, p.calls.calls());
-  // A zombie that nobody has waited for still tells; else what it used since the last sample is lost.
-  const std::uint64_t last = process_facts(s.pid).cpu_us;
-  const std::uint64_t unseen = last > p.track.cpu_us() ? last - p.track.cpu_us() : 0;
-  const double cpu_s = static_cast<double>(used_us(p, s) + unseen) / 1e6 * speed;
-  profiles_.ended(p.exe, p.forked, cpu_s, calls > p.calls_base ? calls - p.calls_base : 0, now_s_);
+  learn_program(p, s);
   std::erase_if(placed_, [&](const Placed& q) { return q.process.id == process_id(config_.node, s.pid); });
   p.ended_s = now_s_;
   parting_[s.pid] = std::move(p);
@@ -366,7 +370,7 @@ peer::Guest Balance::guest_message(const OwnProcess& p, const Session& s) const 
   m.moves = s.state.migrations;
   m.cpu_use_milli = static_cast<std::uint32_t>(d.cpu_use * 1e3F);
   m.working_set_mib = static_cast<std::uint32_t>(d.working_set_mib);
-  m.home_calls_milli = static_cast<std::uint32_t>(std::min(d.home_calls_ps, 4e6F) * 1e3F);
+  put_habits(d, m);
   put_attributes(p.orders, m);
   return m;
 }
@@ -382,16 +386,21 @@ void Balance::before_open(const Session& s, Node to) {
   p.report = {};
   p.remote_base_us = s.state.remote_cpu_us;
   p.told = to;
-  p.told_calls = p.calls.per_s();
+  p.told_calls = calls_ps(p, s);
+  p.told_way = p.way.seconds();
   parts_.outbox.send(to, m);
 }
 
-/// Where it runs, its rate of calls home counts in the next decision.
+/// Where it runs, its rate of calls home and what they cost count in the next decision.
 void Balance::tell_runner(OwnProcess& p, const Session& s) {
   if (p.told == 0 || p.told != s.state.where) return;
-  const float rate = p.calls.per_s();
-  if (std::abs(rate - p.told_calls) < std::max(50.0F, 0.25F * p.told_calls)) return;
+  const float rate = calls_ps(p, s);
+  const float way = p.way.seconds();
+  if (std::abs(rate - p.told_calls) < std::max(50.0F, 0.25F * p.told_calls) &&
+      std::abs(way - p.told_way) < std::max(20e-6F, 0.25F * p.told_way))
+    return;
   p.told_calls = rate;
+  p.told_way = way;
   parts_.outbox.send(p.told, guest_message(p, s));
 }
 
@@ -400,7 +409,7 @@ void Balance::on_guest(Node from, const peer::Guest& m) {
   for (auto& [id, g] : guests_) {
     if (g.home != from || g.home_pid != m.pid) continue;
     g.attributes = attributes_of(m);
-    g.calls_ps = static_cast<float>(m.home_calls_milli / 1e3);
+    learn_habits(g, m);
   }
   if (pending_.size() < kMostPending) pending_[{from, m.pid}] = {m, now_s_};
 }
@@ -419,7 +428,11 @@ std::string Balance::admit(Node from, const peer::OpenRequest& m) {
     p.cpu_use = static_cast<float>(g.cpu_use_milli / 1e3);
     p.cpu_used_s = static_cast<float>(static_cast<double>(g.cpu_used_ms) / 1e3);
     p.working_set_mib = static_cast<float>(g.working_set_mib);
-    p.home_calls_ps = static_cast<float>(g.home_calls_milli / 1e3);
+    GuestProcess habits;
+    habits.home = from;
+    learn_habits(habits, g);
+    put_habits(habits, p);
+    p.partners = {};
     p.kind = attributes.kind;
     automatic = g.automatic != 0;
     if (g.stay_cost_nano != peer::kMustLeave) stay_cost = static_cast<double>(g.stay_cost_nano) / 1e9;

@@ -8,6 +8,9 @@ namespace hpcvmm::daemon {
 
 using balancer::NodeLoad;
 
+static_assert(sizeof(peer::LoadHead) + peer::kMostLoads * sizeof(peer::LoadEntry) ==
+              balancer::Gossip::kMessageBytes);
+
 namespace {
 
 /// Rounded, and cut to what fits.
@@ -31,6 +34,7 @@ peer::LoadEntry to_wire(const NodeLoad& n) {
   e.total_mib = std::max<std::uint32_t>(1, fit<std::uint32_t>(n.total_mib));
   e.free_mib = fit<std::int32_t>(n.free_mib);
   e.network_kib_ps = fit<std::uint32_t>(n.network_bytes_ps / 1024);
+  e.io_kib_ps = fit<std::uint32_t>(n.io_bytes_ps / 1024);
   e.utilisation_permille = fit<std::uint16_t>(n.utilisation * 1e3);
   e.paging_permille = fit<std::uint16_t>(n.paging * 1e3);
   e.cpus = std::max<std::uint16_t>(1, n.cpus);
@@ -50,6 +54,7 @@ NodeLoad from_wire(const peer::LoadEntry& e) {
   n.total_mib = static_cast<float>(e.total_mib);
   n.free_mib = static_cast<float>(e.free_mib);
   n.network_bytes_ps = static_cast<float>(e.network_kib_ps) * 1024;
+  n.io_bytes_ps = static_cast<float>(e.io_kib_ps) * 1024;
   n.utilisation = static_cast<float>(e.utilisation_permille / 1e3);
   n.paging = static_cast<float>(e.paging_permille / 1e3);
   n.cpus = e.cpus;

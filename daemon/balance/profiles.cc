@@ -8,7 +8,7 @@ namespace {
 std::string key_of(const std::string& exe, bool forked) { return forked ? exe + "\nfork" : exe; }
 }  // namespace
 
-void Profiles::ended(const std::string& exe, bool forked, double cpu_s, std::uint64_t calls, double now_s) {
+void Profiles::ended(const std::string& exe, bool forked, const Run& run, double now_s) {
   const std::string key = key_of(exe, forked);
   if (all_.size() >= kMost && !all_.contains(key)) {
     const auto oldest = std::min_element(all_.begin(), all_.end(), [](const auto& a, const auto& b) {
@@ -18,11 +18,20 @@ void Profiles::ended(const std::string& exe, bool forked, double cpu_s, std::uin
   }
   Profile& p = all_[key];
   p.runs = std::min(p.runs + 1, kMemory);
-  const double share = 1 / p.runs;
   // A rate of what hardly ran is noise.
-  const double rate = static_cast<double>(calls) / std::max(cpu_s, 0.001);
-  p.cpu_s += (cpu_s - p.cpu_s) * share;
-  p.calls_ps += (rate - p.calls_ps) * share;
+  constexpr double kLeastS = 0.001;
+  const double cpu_s = run.home_cpu_s + run.away_cpu_s;
+  p.cpu_s += (cpu_s - p.cpu_s) / p.runs;
+  if (run.home_cpu_s >= kLeastS || run.away_cpu_s < kLeastS) {
+    p.home_runs = std::min(p.home_runs + 1, kMemory);
+    const double rate = static_cast<double>(run.home_calls) / std::max(run.home_cpu_s, kLeastS);
+    p.calls_ps += (rate - p.calls_ps) / p.home_runs;
+  }
+  if (run.away_cpu_s >= kLeastS) {
+    p.away_runs = std::min(p.away_runs + 1, kMemory);
+    const double rate = static_cast<double>(run.away_calls) / run.away_cpu_s;
+    p.away_calls_ps += (rate - p.away_calls_ps) / p.away_runs;
+  }
   p.used_s = now_s;
 }
 

@@ -122,7 +122,7 @@ std::string Balance::set_process(const Request& r, const Session& s) {
   }
   if (r.clear) {
     p.track.forget(now_s_);
-    p.calls = CallRate();
+    p.calls = p.away = p.kib = p.transfers = CallRate();
   }
   return {};
 }
@@ -151,6 +151,7 @@ void Balance::add_to_node(json& node, Node id) const {
   node["run_queue"] = known ? std::round(load.run_queue * 100) / 100 : 0.0;
   node["utilisation"] = known ? std::round(load.utilisation * 1000) / 1000 : 0.0;
   node["paging"] = known ? std::round(load.paging * 1000) / 1000 : 0.0;
+  node["io_bytes_ps"] = known ? std::round(load.io_bytes_ps) : 0.0;
   node["network_bytes_ps"] = known ? std::round(load.network_bytes_ps) : 0.0;
   if (known) node["load_age_s"] = std::max(0.0, std::round((now_s_ - load.measured_s) * 10) / 10);
 }
@@ -165,7 +166,12 @@ void Balance::add_to_process(json& process, const Session& s) const {
   const std::uint64_t resident = away ? std::uint64_t{p.report.rss_kib} * 1024 : facts.resident;
   process["cpu_use"] = std::round((away ? p.report.cpu_use_milli : 1000.0 * p.track.cpu_use()) / 10.0) / 100;
   process["working_set"] = resident;
-  process["home_calls_ps"] = std::round(p.calls.per_s());
+  process["home_calls_ps"] = std::round(calls_ps(p, s));
+  process["home_call_us"] = std::round(p.way.seconds() * 1e6F);
+  process["io_bytes_ps"] = std::round(p.kib.per_s() * 1024);
+  process["partners"] = json::array();
+  for (const Joined& j : p.partners) process["partners"].push_back({{"pid", j.b}, {"ends", j.count}});
+  process["partner_messages_ps"] = std::round(p.traffic.node != 0 ? p.traffic.messages_ps : 0);
   process["why"] = p.why;
   process["memory"] = facts.resident + (away ? resident : 0);
   const std::uint64_t unseen = facts.cpu_us > p.track.cpu_us() ? facts.cpu_us - p.track.cpu_us() : 0;
@@ -182,6 +188,7 @@ json Balance::why_json(const Process& p) {
   const auto cost = [](double c) {
     return std::isfinite(c) ? json(std::round(c * 1e5) / 1e5) : json(nullptr);
   };
+  NodeLoad elsewhere;  // any node that is not its home: what being away costs
   json nodes = json::array();
   nodes.push_back({{"id", config_.node}, {"cost", cost(d.stay_cost)}, {"why_not", "runs here"}});
   for (const NodeLoad& n : v.others) {
@@ -189,7 +196,7 @@ json Balance::why_json(const Process& p) {
     const double age = std::max(0.0, now_s_ - n.measured_s);
     const double c =
         balancer::cost_of_adding(n, p, settings_.knobs) * (1 + settings_.knobs.staleness_per_s * age) +
-        balancer::distance_cost(n.node, p, settings_.knobs) + d.move_cost;
+        balancer::distance_cost(n, p, settings_.knobs) + d.move_cost;
     std::string why = closed == Forbidden::Nothing ? "" : std::string(balancer::name(closed));
     if (why.empty() && n.free_mib - p.working_set_mib < settings_.knobs.reserve_mib)
       why = balancer::name(Forbidden::NoMemory);
@@ -211,6 +218,11 @@ json Balance::why_json(const Process& p) {
           {"cpu_used_s", std::round(p.cpu_used_s * 100) / 100},
           {"working_set_mib", std::round(p.working_set_mib)},
           {"home_calls_ps", std::round(p.home_calls_ps)},
+          {"home_call_us",
+           std::round((p.round_trip_s > 0 ? p.round_trip_s : settings_.knobs.round_trip_s) * 1e6)},
+          {"home_mib_ps", std::round(p.home_mib_ps * 10) / 10},
+          {"partner_messages_ps", std::round(p.partners.empty() ? 0 : p.partners.front().messages_ps)},
+          {"distance_cost", cost(balancer::distance_cost(elsewhere, p, settings_.knobs))},
           {"moves", p.moves},
           {"resident_s", std::round(p.resident_s * 10) / 10},
           {"text", balancer::describe(d)}};

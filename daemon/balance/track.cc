@@ -41,6 +41,33 @@ void Track::forget(double now_s) {
   sampled_s_ = now_s;
 }
 
+void CallTime::sample(std::uint64_t calls, std::uint64_t us) {
+  constexpr std::uint64_t kLeast = 20;
+  fresh_ = 0;
+  if (calls < calls_ || us < us_) {  // another process by now
+    calls_ = calls;
+    us_ = us;
+    return;
+  }
+  const std::uint64_t more = calls - calls_;
+  if (more < kLeast) return;
+  fresh_ = more;
+  fresh_s_ = static_cast<double>(us - us_) / 1e6 / static_cast<double>(more);
+  calls_ = calls;
+  us_ = us;
+  add(fresh_, fresh_s_);
+}
+
+void CallTime::add(std::uint64_t calls, double seconds) {
+  // Nothing is faster than a sleeping thread woken on the same machine, and a second is not the way's.
+  constexpr double kLeastS = 10e-6;
+  constexpr double kMostS = 20e-3;
+  constexpr double kMemory = 1000;  // calls
+  const double now = std::clamp(seconds, kLeastS, kMostS);
+  const double share = seconds_ > 0 ? std::min(0.5, static_cast<double>(calls) / kMemory) : 1;
+  seconds_ = static_cast<float>(seconds_ + (now - seconds_) * share);
+}
+
 void CallRate::sample(std::uint64_t calls, std::uint64_t cpu_us) {
   constexpr std::uint64_t kLeastCpuUs = 50'000;
   constexpr std::uint64_t kLeastCalls = 500;
@@ -56,6 +83,7 @@ void CallRate::sample(std::uint64_t calls, std::uint64_t cpu_us) {
   const double rate =
       static_cast<double>(called) * 1e6 / static_cast<double>(std::max<std::uint64_t>(used, 1000));
   per_s_ = static_cast<float>(per_s_ * 0.5 + rate * 0.5);
+  known_ = true;
   calls_ = calls;
   cpu_us_ = cpu_us;
 }

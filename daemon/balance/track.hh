@@ -43,7 +43,26 @@ class Track {
   float cpu_use_, busy_ = 0;
 };
 
-/// Calls made at home per second of CPU time.  Pure.
+/// What the way of a call home costs, a decayed average.  Pure.
+class CallTime {
+ public:
+  /// Calls timed so far, and microseconds of them all.
+  void sample(std::uint64_t calls, std::uint64_t us);
+  /// `calls` more that took `seconds` each.
+  void add(std::uint64_t calls, double seconds);
+  /// Seconds; 0: not known.
+  [[nodiscard]] float seconds() const { return seconds_; }
+  /// What the last sample() added.
+  [[nodiscard]] std::uint64_t fresh() const { return fresh_; }
+  [[nodiscard]] double fresh_s() const { return fresh_s_; }
+
+ private:
+  std::uint64_t calls_ = 0, us_ = 0, fresh_ = 0;
+  double fresh_s_ = 0;
+  float seconds_ = 0;
+};
+
+/// Calls made at home per second of CPU time; or of anything else that a process does.  Pure.
 class CallRate {
  public:
   /// Both so far, of the process wherever it runs.
@@ -51,10 +70,12 @@ class CallRate {
   void set(float per_s) { per_s_ = per_s; }
   [[nodiscard]] float per_s() const { return per_s_; }
   [[nodiscard]] std::uint64_t calls() const { return calls_; }
+  /// Whether there has been enough to tell.
+  [[nodiscard]] bool known() const { return known_; }
 
  private:
   std::uint64_t calls_ = 0, cpu_us_ = 0;
-  bool counted_ = false;
+  bool counted_ = false, known_ = false;
   float per_s_ = 0;
 };
 

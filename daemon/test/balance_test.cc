@@ -1,7 +1,11 @@
 // Goal: the parts of the live balancer that are pure do what their headers say.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <array>
 
 #include <cstdio>
 #include <cstring>
@@ -12,10 +16,12 @@
 #include "daemon/balance/attributes.hh"
 #include "daemon/balance/codec.hh"
 #include "daemon/balance/meter.hh"
+#include "daemon/balance/partners.hh"
 #include "daemon/balance/profiles.hh"
 #include "daemon/balance/settings.hh"
 #include "daemon/balance/speed.hh"
 #include "daemon/balance/track.hh"
+#include "daemon/facts.hh"
 
 namespace hpcvmm::daemon {
 namespace {
@@ -188,19 +194,91 @@ TEST(CallRate, IsPerSecondOfCpuTime) {
   EXPECT_NEAR(r.per_s(), 2000, 1);
 }
 
+TEST(Profiles, CallsThatWentHomeCountWhereTheyHaveBeenSeen) {
+  Profiles p;
+  p.ended("/bin/cc", false, {1.0, 5000, 0, 0}, 1);
+  EXPECT_NEAR(p.find("/bin/cc", false)->went_home_ps(), 5000, 1) << "nobody knows better yet";
+  EXPECT_EQ(p.find("/bin/cc", false)->home_share(), 1);
+  // Elsewhere its node makes most of them itself.
+  p.ended("/bin/cc", false, {0, 0, 1.0, 500}, 2);
+  EXPECT_NEAR(p.find("/bin/cc", false)->went_home_ps(), 500, 1);
+  EXPECT_NEAR(p.find("/bin/cc", false)->calls_ps, 5000, 1) << "what is seen away says nothing of home";
+  EXPECT_NEAR(p.find("/bin/cc", false)->home_share(), 0.1, 0.001);
+  EXPECT_NEAR(p.find("/bin/cc", false)->cpu_s, 1, 0.001);
+}
+
+TEST(CallTime, FollowsWhatIsMeasuredWithinBounds) {
+  CallTime t;
+  EXPECT_EQ(t.seconds(), 0) << "not known";
+  t.sample(10, 10'000);
+  EXPECT_EQ(t.seconds(), 0) << "too few to tell";
+  t.sample(100, 30'000);
+  EXPECT_NEAR(t.seconds(), 300e-6, 1e-6);
+  EXPECT_EQ(t.fresh(), 100U);
+  t.sample(100'100, 30'000 + 100'000 * 900);
+  EXPECT_NEAR(t.seconds(), 600e-6, 1e-6) << "one sample is not believed whole";
+  t.sample(50, 20'000);  // another program, which counts from 0
+  EXPECT_EQ(t.fresh(), 0U);
+  for (int i = 1; i <= 40; ++i)
+    t.sample(50 + 1000U * static_cast<unsigned>(i), 20'000 + 1'000'000'000U * static_cast<std::uint64_t>(i));
+  EXPECT_LE(t.seconds(), 20e-3F) << "a second is not the way's";
+}
+
+TEST(Partners, ArePairsThatHoldEndsOfOnePipeOrConnection) {
+  const std::vector<Held> all{{1, {10, 11, 20}, 0}, {2, {10, 21}, 0}, {3, {30}, 0}, {4, {11, 31}, 2},
+                              {5, {11}, 0},         {6, {11}, 0},     {7, {11}, 0}};
+  const auto pairs = joined(all, {{20, 21}, {30, 31}, {98, 99}});
+  ASSERT_EQ(pairs.size(), 2U) << "11 is held by five: nobody's";
+  EXPECT_EQ(pairs[0].a, 1);
+  EXPECT_EQ(pairs[0].b, 2);
+  EXPECT_EQ(pairs[0].count, 2U) << "a pipe and a connection";
+  EXPECT_EQ(pairs[1].a, 3);
+  EXPECT_EQ(pairs[1].b, 4);
+  const char* const text =
+      "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+      "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 50 1 0 100 "
+      "0 0 10 0\n"
+      "   1: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 51 1 0 20 "
+      "4 30 10 -1\n"
+      "   2: 0100007F:C001 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 52 1 0 20 "
+      "4 30 10 -1\n"
+      "   3: 0100007F:C002 0100007F:1F90 01 000000";
+  const auto ends = connected(text);
+  ASSERT_EQ(ends.size(), 1U);
+  EXPECT_EQ(ends[0], (std::pair<std::uint64_t, std::uint64_t>{51, 52}));
+}
+
+TEST(Partners, AreSeenInProc) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  struct stat s {};
+  ASSERT_EQ(::fstat(ends[0], &s), 0);
+  const Held h = held_by(::getpid());
+  EXPECT_THAT(h.ends, testing::Contains(static_cast<std::uint64_t>(s.st_ino)));
+  EXPECT_EQ(std::count(h.ends.begin(), h.ends.end(), s.st_ino), 1) << "both ends are one pipe";
+  const IoFacts before = io_facts(::getpid());
+  ASSERT_EQ(::write(ends[1], "0123456789", 10), 10);
+  const IoFacts after = io_facts(::getpid());
+  EXPECT_GE(after.bytes, before.bytes + 10);
+  EXPECT_GE(after.calls, before.calls + 1);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_TRUE(held_by(-1).ends.empty());
+}
+
 TEST(Profiles, AverageRememberAndForget) {
   Profiles p;
   EXPECT_EQ(p.find("/bin/cc", false), nullptr);
-  p.ended("/bin/cc", false, 2.0, 100, 1);
-  p.ended("/bin/cc", false, 1.0, 50, 2);
+  p.ended("/bin/cc", false, {2.0, 100, 0, 0}, 1);
+  p.ended("/bin/cc", false, {1.0, 50, 0, 0}, 2);
   ASSERT_NE(p.find("/bin/cc", false), nullptr);
   EXPECT_DOUBLE_EQ(p.find("/bin/cc", false)->cpu_s, 1.5);
   EXPECT_DOUBLE_EQ(p.find("/bin/cc", false)->calls_ps, 50);
   EXPECT_EQ(p.find("/bin/cc", true), nullptr) << "its children of fork are something else";
-  for (int i = 0; i < 50; ++i) p.ended("/bin/cc", false, 0.01, 0, 3);
+  for (int i = 0; i < 50; ++i) p.ended("/bin/cc", false, {0.01, 0, 0, 0}, 3);
   EXPECT_LT(p.find("/bin/cc", false)->cpu_s, Profiles::kShortS) << "old runs are forgotten";
   for (std::size_t i = 0; i < Profiles::kMost + 10; ++i)
-    p.ended(std::to_string(i), false, 1, 0, 10.0 + static_cast<double>(i));
+    p.ended(std::to_string(i), false, {1, 0, 0, 0}, 10.0 + static_cast<double>(i));
   EXPECT_EQ(p.size(), Profiles::kMost);
   EXPECT_EQ(p.find("/bin/cc", false), nullptr) << "longest not heard of";
 }

@@ -12,6 +12,8 @@ orders     stay, lock, run_on, mask, expel, bring, drain, why: as people say, an
 owner      an owner's return sends guests away
 killed     a node that is killed takes no other with it
 joined     an hpcd that comes anew draws work within seconds
+limits     what a user other than root launches is under its node's limits
+calls      what a call home costs is measured, told to the node where the process runs, and remembered
 idle       bytes per second that an idle cluster sends
 """
 import argparse
@@ -217,9 +219,25 @@ def staggered(a, cluster, programs, results):
            [(i * gap, 64 if i % 2 else 32, a.seconds * (0.5 + i % 3 / 2)) for i in range(a.count)])
 
 
+def start_cost(cluster, programs, count=6):
+    """CPU seconds of starting and ending one program at home that does nothing: of the process that launches and becomes it."""
+    cluster.verb("ctl", 1, "policy=static")
+    before = os.times()
+    for i in range(count):
+        bits = 64 if i % 2 else 32
+        guest = cluster.launch(programs.path[bits], 1, engine=engine_of(bits))
+        if guest.wait(timeout=30) != 0:
+            raise Failure(f"a program that does nothing ended with {guest.returncode}")
+    cluster.verb("ctl", 1, "policy=mosix")
+    after = os.times()
+    return (after.children_user + after.children_system - before.children_user - before.children_system) / count
+
+
 def short(a, cluster, programs, results):
-    """N at a time, each a third of a second, a new one when one ends, as make -j N does."""
+    """N at a time, each a third of a second, a new one when one ends, as make -j N does.  Whoever shares them out, each has
+    to be started: what that takes at home, measured in the same run, is part of the work."""
     cluster.settle()
+    start = start_cost(cluster, programs)
     before = speed_of(cluster, programs)
     one, total, at_once = 0.3, int(a.count * a.seconds / 0.3), 8
     begin, left, running, places = time.monotonic(), total, [], {}
@@ -240,9 +258,10 @@ def short(a, cluster, programs, results):
             raise Failure("short programs take too long")
     took = time.monotonic() - begin
     speed = (before + speed_of(cluster, programs)) / 2
-    ideal = total * one / speed
+    ideal = total * (one + start) / speed
     seen = {n: sum(1 for w in places.values() if w == n) for n in (1, 2, 3)}
-    report(results, "short", processes=total, ideal_s=ideal, took_s=took, ratio=took / ideal, seen_on=seen)
+    report(results, "short", processes=total, start_s=start, ideal_s=ideal, took_s=took, ratio=took / ideal,
+           of_work_alone=took * speed / total / one, seen_on=seen)
     if took > ideal * a.short_limit:
         raise Failure(f"{took:.1f} s, the ideal is {ideal:.1f} s: {took / ideal:.2f} times as long")
 
@@ -394,6 +413,52 @@ def joined(a, cluster, programs, results):
         raise Failure(f"it took {took:.1f} s")
 
 
+def limits(a, cluster, programs, results):
+    del a
+    cluster.settle()
+    guest = subprocess.Popen([cluster.vmm, "launch", "--home", "1", "--", "/bin/sh", "-c",
+                              f"{programs.path[64]} {int(programs.per_second[64] * 3)}; exit 3"], env=cluster.env, user="nobody",
+                             group="nogroup", cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True)
+    cluster.guests.append(guest)
+    until("it is known", lambda: guest.pid in cluster.processes() or guest.poll() is not None)
+    mine = until("its child is known", lambda: [p for p in cluster.processes().values() if p.get("parent") == guest.pid])
+    name = f"hpcvmm-{cluster.name}-1"
+    for pid in (guest.pid, mine[0]["pid"]):
+        groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+        if not any(line.endswith(name) for line in groups.splitlines()):
+            raise Failure(f"process {pid} is not in {name}: {groups}")
+    if guest.wait(timeout=60) != 3:
+        raise Failure(f"it ended with {guest.returncode}: {guest.stderr.read()}")
+    report(results, "limits", groups=name)
+
+
+def calls(a, cluster, programs, results):
+    del a, programs
+    cluster.settle()
+    # Writes and reads without end.
+    pipe = cluster.launch("/bin/sh", "-c", "while :; do echo 0123456789; done | while read -r x; do y=$x$x; done")
+    for n in (1, 2, 3):
+        cluster.verb("ctl", n, "policy=static")
+    busy = until("its calls are counted",
+                 lambda: [p for p in cluster.processes().values() if p["home_calls_ps"] > 100 and p["where"] in (0, 1)], 20)[0]["pid"]
+    why = cluster.ask("why", busy)
+    if why["home_call_us"] != 100 or not why["distance_cost"] > 0:
+        raise Failure(f"at home, and nobody was away yet: the knob's 100 us count: {why}")
+    # Away, each call's way is measured, and goes by.
+    cluster.verb("migrate", busy, 2)
+    way = until("what a call home costs", lambda: cluster.processes().get(busy, {}).get("home_call_us", 0), 20)
+    if not 10 <= way <= 20000:
+        raise Failure(f"a call home costs {way} us")
+    told = until("the node where it runs has been told", lambda: cluster.ask("why", busy)["home_call_us"] not in (0, 100), 20)
+    cluster.verb("migrate", busy, "home")
+    back = cluster.ask("why", busy)["home_call_us"]
+    if back in (0, 100):
+        raise Failure(f"at home again it has been forgotten: {back}")
+    pipe.kill()
+    report(results, "calls", call_us=way, told=told, remembered_us=back)
+
+
 def idle(a, cluster, programs, results):
     del a, programs
     cluster.settle()
@@ -428,8 +493,8 @@ def metrics(cluster, node):
 
 
 CASES = {"makespan": makespan, "staggered": staggered, "short": short, "memory": memory, "orders": orders, "owner": owner,
-         "killed": killed, "joined": joined, "idle": idle}
-LIMITED = ("makespan", "staggered", "short", "killed", "joined", "owner", "orders")
+         "killed": killed, "joined": joined, "limits": limits, "calls": calls, "idle": idle}
+LIMITED = ("makespan", "staggered", "short", "killed", "joined", "owner", "orders", "limits")
 
 
 def main():

@@ -12,7 +12,7 @@ import tempfile
 BASE = ["include/hpcvmm/base", "include/hpcvmm/abi"]
 CONTRACTS = BASE + ["include/hpcvmm/wire"]
 VMM = ["vmm/sys", "vmm/load", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/probe", "vmm/gdb",
-       "vmm/share", "vmm/migrate", "vmm/share/server", "vmm/deputy"]
+       "vmm/names", "vmm/share", "vmm/migrate", "vmm/share/server", "vmm/deputy"]
 NET = ["net/driver", "net/driver/dpdk", "net/transport", "net/discovery"]
 
 # layer -> layers it may include; its own is always allowed, <system> headers too but for ONLY.  The longest prefix
@@ -31,8 +31,9 @@ MAY = {
     "vmm/probe": CONTRACTS + ["vmm/engine", "vmm/mem"],
     "vmm/gdb": CONTRACTS + ["vmm/engine", "vmm/mem", "vmm/sys"],
     "vmm/share": CONTRACTS + ["vmm/mem"],
-    "vmm/migrate": CONTRACTS + ["vmm/sys", "vmm/engine", "vmm/mem", "vmm/engine/kvm", "vmm/engine/direct", "vmm/share",
-                                "guest-agent"],
+    "vmm/names": CONTRACTS + ["vmm/mem"],
+    "vmm/migrate": CONTRACTS + ["vmm/names", "vmm/share", "vmm/sys", "vmm/engine", "vmm/mem", "vmm/engine/kvm",
+                                "vmm/engine/direct", "guest-agent"],
     "vmm/share/server": CONTRACTS + ["vmm/share", "vmm/migrate"],
     "vmm/deputy": CONTRACTS + VMM + ["guest-agent"],
     "net": [],

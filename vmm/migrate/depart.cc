@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -241,16 +242,24 @@ std::uint64_t Home::stash_address(std::uint64_t begin, std::uint64_t bytes) {
 /// since Linux 6.15): 30 us against 2.2 ms a GiB.  But between the move and the watching a touch would read
 /// zeros, so it is done in that order only while nobody can touch anything (`quiet`).
 bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, bool quiet) {
+  const auto fails = [&](const char* what, int error) {
+    std::array<char, 128> text{};
+    std::snprintf(text.data(), text.size(), "its memory cannot be set aside: %s of 0x%llx-0x%llx: errno %d",
+                  what, static_cast<unsigned long long>(begin), static_cast<unsigned long long>(end), error);
+    stash_why_ = text.data();
+    return false;
+  };
   const auto watch = [&] {
     if (written_.is_open()) written_.untrack(begin, end);
-    return static_cast<bool>(uffd_.watch(begin, end));
+    const auto ok = uffd_.watch(begin, end);
+    return ok ? true : fails(ok.error().op, ok.error().code);
   };
   if (!quiet && !watch()) return false;
   const std::uint64_t to = stash_address(begin, end - begin);
-  if (to == 0) return false;
+  if (to == 0) return fails("a place for the pages", ENOMEM);
   void* const moved = ::mremap(pointer(begin), end - begin, end - begin,
                                MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, pointer(to));
-  if (moved == MAP_FAILED) return false;
+  if (moved == MAP_FAILED) return fails("mremap", errno);
   if ((prot & PROT_READ) == 0) ::mprotect(moved, end - begin, PROT_READ);
   directory_.add_stash(begin, end, to);
   return !quiet || watch();
@@ -329,8 +338,10 @@ int Home::leave_locked(bool quiet, std::string& why) {
   const mem::LockGuard guard(lock_);
   origins_ = std::move(origins);
   fresh_home_.clear();
+  fresh_last_.clear();
+  wanted_later_.clear();
   if (!set_aside(entries, quiet)) {
-    why = "its memory cannot be set aside";
+    why = stash_why_;
     unstash_locked();
     host().is_back();
     return ENOMEM;

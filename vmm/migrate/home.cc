@@ -194,6 +194,7 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
     const mem::LockGuard guard(lock_);
     directory_.forget(begin, end);
     fresh_home_.clear(begin, end);
+    fresh_last_.clear(begin, end);
     if (!runs_away()) {
       void_.push_back({begin, end});
       return;
@@ -206,6 +207,17 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
   d.end = end;
   send(Stream::Urgent, {{&d, sizeof d}});
   wait_ack(d.head.id);
+  // Answers that were on their way have come; what was only promised never will.
+  const mem::LockGuard guard(lock_);
+  directory_.forget(begin, end);
+  std::erase_if(wanted_later_, [&](const auto& w) { return w.first >= begin && w.first < end; });
+  std::erase_if(pending_, [&](std::uint64_t p) {
+    if (p < begin || p >= end) return false;
+    uffd_.wake(p);
+    return true;
+  });
+  pending_news_.fetch_add(1);
+  futex_wake(&pending_news_, 8);
 }
 
 void Home::mapped(std::uint64_t begin, mem::Vma& v) {
@@ -222,6 +234,7 @@ void Home::mapped(std::uint64_t begin, mem::Vma& v) {
       directory_.set_home(p);
       fresh_home_.set(p);
     }
+    fresh_last_.set(end - kPageSize);
   } else {
     describe(begin, v, entries);
     for (MapEntry& e : entries)

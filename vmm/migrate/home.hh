@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -26,6 +27,7 @@
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/wire.hh"
 #include "vmm/migrate/written.hh"
+#include "vmm/names/home.hh"
 #include "vmm/share/client.hh"
 
 namespace hpcvmm::migrate {
@@ -91,6 +93,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
 
   /// True once an hpcd knows the process: from then on it may be moved at any time.
   [[nodiscard]] bool joined() const { return started_.load(); }
+  /// The pid it is known by at hpcd; a vfork child has another.
+  [[nodiscard]] int process() const { return process_; }
   /// True while every page is here and no move has begun.
   [[nodiscard]] bool all_here() const { return phase_.load() == static_cast<std::uint32_t>(Phase::Home); }
   /// The node whose CPUs execute it now, 0: here.
@@ -104,7 +108,15 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
   void park();
   /// A call has come out of the guest that is made here wherever the guest runs.
-  void count_call() { home_calls_.fetch_add(1, std::memory_order_relaxed); }
+  void count_call(bool away) {
+    home_calls_.fetch_add(1, std::memory_order_relaxed);
+    if (away) away_calls_.fetch_add(1, std::memory_order_relaxed);
+  }
+  /// What the way home and back cost one call, beside the call itself.
+  void note_call_time(std::uint64_t us) {
+    timed_calls_.fetch_add(1, std::memory_order_relaxed);
+    call_us_.fetch_add(us < kMostCallUs ? us : kMostCallUs, std::memory_order_relaxed);
+  }
   /// Trials: moves the process to the next node of a tour, and waits until it is there.
   void visit_next();
   [[nodiscard]] bool runs_away() const { return runs_away_.load(std::memory_order_acquire); }
@@ -119,6 +131,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
         pager_turn_, link_, patience, [this] { return pager_pass(); }, there);
   }
   forward::Budget& result_budget() { return result_budget_; }
+  names::Home& names() { return names_; }
   /// A guest thread is about to run here: the first one after a move ends the downtime.
   void note_entry() {
     if (note_entry_.load(std::memory_order_relaxed) && note_entry_.exchange(false)) began_us_ = now_us();
@@ -160,7 +173,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void mover();
   bool hear(int timeout_ms);
   void hear_message(const void* message, std::size_t bytes, int (&fds)[3]);
-  void go(std::uint32_t node, wire::local::Mode mode, std::uint64_t request);
+  void go(std::uint32_t node, wire::local::Mode mode);
   int go_out(std::uint32_t node, wire::local::Mode mode, std::string& why);
   int ask(std::uint32_t node, wire::local::Mode mode, std::string& why);
   int depart(std::uint32_t node, std::string& why);
@@ -190,8 +203,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   int wait_ready(std::string& why);
   int wait_acked(std::uint32_t id, std::string& why);
   bool stash_is_small();
-  /// The mover's: the program has not begun; it waits in start_there().
-  [[nodiscard]] bool starts_there() const { return started_there_.load() == 0; }
+  /// The mover's: the program has not begun, and will not before this move has ended.
+  [[nodiscard]] bool starts_there() const {
+    return started_there_.load() == 0 && begin_.load() == Begin::Welcomed;
+  }
   void send_changes_locked(std::vector<MapEntry> now);
   bool set_aside(const std::vector<MapEntry>& entries, bool quiet);
   int leave_locked(bool quiet, std::string& why);
@@ -231,12 +246,16 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   bool pager_pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   void on_fault(const Uffd::Fault& f);
-  void on_wanted(std::uint64_t page, bool shared);
+  void on_wanted(std::uint64_t page, bool shared, std::uint32_t ask);
+  void give_locked(std::uint64_t page, std::uint32_t ask);
+  bool has_later_ones();
+  void give_later_ones();
   void on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit);
   void keep_locked(std::uint64_t page);
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
-  void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data);
+  void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint32_t ask = 0);
   void on_left(const std::byte* data, std::size_t bytes);
+  void on_reopens(const std::byte* data, std::size_t bytes);
   MobileVcpu* find_vcpu(std::uint32_t id);
 
   // home.cc
@@ -263,6 +282,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   Identity who_;
   Link link_;
   HomeFiles files_{link_};
+  names::Home names_;
   Uffd uffd_;
   share::Client share_;
   std::string share_server_;      // the mover's: the name of the server where it goes
@@ -279,12 +299,15 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> close_uffd_{0};
   std::vector<Uffd::Fault> deferred_;  // the pager's: faults in a phase that will be over soon
   std::uint32_t own_node_ = 0;
+  int process_ = 0;  // set before the mover starts
 
   std::atomic<std::uint32_t> phase_{0};
   std::atomic<std::uint32_t> stop_{0};
   std::atomic<std::uint32_t> ear_{0};    // undo.cc: who hears hpcd while the mover may wait for a page
   std::atomic<std::uint32_t> calls_{0};  // trials: system calls so far
-  std::atomic<std::uint64_t> home_calls_{0};
+  // A thread that was stopped for long tells nothing of the way.
+  static constexpr std::uint64_t kMostCallUs = 20'000;
+  std::atomic<std::uint64_t> home_calls_{0}, away_calls_{0}, timed_calls_{0}, call_us_{0};
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};
@@ -292,7 +315,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> wanted_{0};         // node it should run on; 0: here
   std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried
-  std::atomic<std::uint32_t> welcomed_{0};       // hpcd has answered Register
+  // Whether the program waits in start_there(): until hpcd has answered Register it may give up and run.
+  enum class Begin : std::uint32_t { Waits, Welcomed, Runs };
+  std::atomic<Begin> begin_{Begin::Waits};
   std::string start_why_;
   std::string cantmove_;                 // the mover's: as last told
   std::atomic<bool> shared_news_{true};  // cantmove_ may have to change
@@ -338,11 +363,15 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   Directory directory_;
   Origins origins_;                            // of pages in the stash
   PageSet fresh_home_;                         // of mappings made while away: at home, and not used there yet
+  PageSet fresh_last_;                         // the last page of each such mapping
   std::unordered_set<std::uint64_t> pending_;  // pages asked for
+  // The remote wants them, too, by this question: they go there when they have been here for a moment.
+  std::unordered_map<std::uint64_t, std::uint32_t> wanted_later_;
   std::atomic<std::uint32_t> pending_news_{0};
   std::vector<Range> void_;          // Drain: what comes for these is not wanted any more
   std::uint64_t push_sequence_ = 0;  // the mover's: of the oldest page in the batch
   std::uint64_t stash_cursor_ = 0;   // the mover's
+  std::string stash_why_;            // the mover's: why the last stash failed
   std::uint64_t sequence_ = 0;       // Drops sent
   std::uint32_t next_ack_ = 0;       // under the mm lock
 };

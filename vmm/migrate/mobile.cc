@@ -1,10 +1,15 @@
 #include "vmm/migrate/mobile.hh"
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
@@ -26,6 +31,14 @@ constexpr std::uint32_t kOutside = 0;
 constexpr std::uint32_t kInside = 1;
 constexpr std::uint32_t kKicked = 2;  // inside, and a kick is on its way
 
+/// True for a child process that has ended, whether or not somebody has waited for it.
+bool is_dead_child(int pid) {
+  if (pid == static_cast<int>(::syscall(SYS_getpid))) return false;
+  siginfo_t info{};
+  const int rc = ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
+  return rc != 0 ? errno == ECHILD : info.si_pid == pid;
+}
+
 Abi abi_of(engine::ExitKind call) { return call == engine::ExitKind::Syscall32 ? Abi::Ia32 : Abi::X64; }
 
 }  // namespace
@@ -45,6 +58,7 @@ engine::Exit MobileVcpu::run_somewhere() {
     tid_ = tid;
     pid_ = host().process_id();
   }
+  while (!kick_dead()) sleep_us(20);
   for (;;) {
     // At home, what a call has written goes to memory before a move can want this thread to be still.
     if (!away_ && overlay_.pieces() != 0 && !overlay_.flush()) forward::fail_call(local_->regs());
@@ -66,7 +80,7 @@ engine::Exit MobileVcpu::run_somewhere() {
   leave_guest();
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
   // Away, what its node makes by itself does not come here.
-  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call();
+  if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call(away);
   return e;
 }
 
@@ -88,7 +102,30 @@ bool MobileVcpu::kick_out() {
     send_kick(pid_, tid_);
     return false;
   }
-  return seen == kOutside;
+  return seen == kOutside || (is_dead_child(pid_) && kick_dead());
+}
+
+/// A child that shared this memory has been killed inside run(): nobody is there to leave it, and on another
+/// node its vCPU runs on.  True: nobody is inside.  By the thread that has the vCPU now, or by the mover, who
+/// has stopped that thread.
+bool MobileVcpu::kick_dead() {
+  if (inside_.load(std::memory_order_seq_cst) == kOutside) return true;
+  const mem::LockGuard guard(dead_lock_);
+  if (inside_.load(std::memory_order_seq_cst) == kOutside) return true;
+  if (away_.load()) {
+    if ((mail_.load(std::memory_order_seq_cst) & kAnswer) == 0) {
+      home_->die_if_lost();
+      const Head kick{Msg::Kick, 0, id_};
+      if (!std::exchange(dead_kicked_, true)) home_->send(Stream::Urgent, {{&kick, sizeof kick}});
+      return false;
+    }
+    overlay_.clear();
+  }
+  dead_kicked_ = false;
+  mail_.store(0, std::memory_order_seq_cst);
+  kick_seen_.store(0);
+  inside_.store(kOutside, std::memory_order_seq_cst);
+  return true;
 }
 
 void MobileVcpu::request_stop() {
@@ -118,12 +155,30 @@ void MobileVcpu::add_results(Run& run) {
   if (ahead) results_.clear();
 }
 
+/// What the remote may go by when it looks names up, as of now: the call has been made.
+void MobileVcpu::add_names(Run& run) {
+  names::Home& names = home_->names();
+  const bool descriptors = (left_.head.flags & kWantsDescriptors) != 0;
+  left_.head.flags &= static_cast<std::uint16_t>(~kWantsDescriptors);
+  if (call_ != 0 && names.changes(call_ - 1)) tell_names_ = true;
+  call_ = 0;
+  if (tell_names_ || descriptors) {
+    names::Circumstances c;
+    names.describe(c, descriptors);
+    const Head head{Msg::Names, 0, id_};
+    home_->send(Stream::Urgent, {{&head, sizeof head}, {&c, sizeof c}});
+    tell_names_ = false;
+  }
+  run.names = names.epoch();
+}
+
 void MobileVcpu::send_run() {
   Run run{};
   run.head.id = id_;
   run.pid = pid_;
   run.tid = tid_;
   run.regs = local_->regs();
+  add_names(run);
   add_results(run);
   std::uint64_t tls[kTlsCount];
   Part tls_part{tls, 0};
@@ -144,8 +199,13 @@ void MobileVcpu::send_run() {
 }
 
 engine::Exit MobileVcpu::run_away() {
+  const std::uint64_t served_us = came_us_ != 0 ? now_us() - came_us_ : 0;
+  const bool answers = came_us_ != 0;
+  came_us_ = 0;
   send_run();
-  home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
+  // A child that shares this memory may be killed at any time, and whoever has the pager's turn must not be.
+  if (pid_ == home_->process())
+    home_->attend_until(patience_, [this] { return mail_.load(std::memory_order_acquire) != 0; });
   bool kicked = false;
   for (;;) {
     const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);
@@ -169,12 +229,16 @@ engine::Exit MobileVcpu::run_away() {
   e.error_code = left_.error_code;
   e.fault_address = left_.fault_address;
   e.host_info = left_.host_info;
+  // What being away cost the last call: all that the remote waited but the time the call itself took here.
+  if (answers && left_.waited_us > served_us) home_->note_call_time(left_.waited_us - served_us);
+  if (e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32) came_us_ = now_us();
   if (e.kind == engine::ExitKind::Broken) e.detail = "the vCPU on the other node cannot go on";
   return e;
 }
 
 void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
-  if (bytes > fp_.area.size()) return;
+  // Set meanwhile: what a killed child had is not wanted.
+  if (bytes > fp_.area.size() || fp_dirty_) return;
   std::memcpy(fp_.area.data(), fp, bytes);
   fp_.bytes = bytes;
   fp_known_ = true;
@@ -183,6 +247,10 @@ void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
 /// By the pager, while the thread that wants it waits: holding fp_lock_ (fetch) or inside run_away().
 void MobileVcpu::answered(const Left& left, const std::byte* rest, std::uint32_t bytes) {
   left_ = left;
+  const bool call = left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall64);
+  call_ = call ? left.regs.rax + 1 : 0;
+  // Its calls are answered at home anyway, and have other numbers.
+  if (left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall32)) home_->names().forbid();
   share_.give(home_->result_budget());
   overlay_.clear();
   if ((left.head.flags & kHasFp) != 0) take_fp(rest, bytes);
@@ -235,6 +303,9 @@ void MobileVcpu::depart() {
   local_->get_fp(fp_);
   tls_dirty_ = true;
   fp_known_ = fp_dirty_ = true;
+  tell_names_ = true;
+  left_.head.flags = 0;
+  came_us_ = 0;
   away_ = true;
 }
 

@@ -47,6 +47,7 @@ class MobileVcpu final : public engine::Vcpu {
   void on_kick();
   /// Makes the thread inside run(), if there is one, leave it.  True: nobody is inside.
   bool kick_out();
+  bool kick_dead();
   /// True while its thread waits in run() for a move to end: it touches nothing of the guest's.
   [[nodiscard]] bool parked() const { return parked_.load(std::memory_order_acquire); }
   /// All vCPUs are stopped: run() will be somewhere else from now on.
@@ -62,6 +63,7 @@ class MobileVcpu final : public engine::Vcpu {
   engine::Exit run_away();
   void send_run();
   void add_results(Run& run);
+  void add_names(Run& run);
   void leave_guest();
   engine::Exit run_somewhere();
   void fetch_fp_locked();
@@ -74,14 +76,19 @@ class MobileVcpu final : public engine::Vcpu {
   std::atomic<std::uint32_t> inside_{0};
   std::atomic<std::uint32_t> kick_seen_{0};
   std::atomic<bool> parked_{false};
+  mem::Lock dead_lock_;
+  bool dead_kicked_ = false;  // a killed child's vCPU has been told to leave
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
+  std::uint64_t call_ = 0;   // the x86-64 call that left_ is, + 1; 0: another exit
+  bool tell_names_ = false;  // the remote does not know the circumstances yet
   // The data of the call that left_ is; the pager's until mail_ says so, then the thread's.
   mem::Overlay overlay_;
   forward::Blob room_, ahead_, results_;
   forward::Share share_;
   Patience patience_;
-  Wait wait_ = Wait::None;  // of the thread inside run()
+  std::uint64_t came_us_ = 0;  // when a call of the remote was here; 0: none since
+  Wait wait_ = Wait::None;     // of the thread inside run()
   std::atomic<bool> tls_dirty_{false};
   std::atomic<bool> away_{false};
   mem::Lock fp_lock_;  // what follows, and away_'s changes

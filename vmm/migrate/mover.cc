@@ -50,7 +50,7 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   r.engine = engine_.kind() == engine::Kind::Kvm ? local::EngineKind::Kvm : local::EngineKind::Direct;
   r.ia32 = who.ia32 ? 1 : 0;
   r.keeps = who.same_process ? 1 : 0;
-  r.pid = static_cast<std::int32_t>(::syscall(SYS_getpid));
+  r.pid = process_ = static_cast<std::int32_t>(::syscall(SYS_getpid));
   r.settings = who.settings;
   copy_text(r.comm, sizeof r.comm, who.comm);
   copy_text(r.exe, sizeof r.exe, who.exe);
@@ -61,7 +61,8 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   link_.send_control(&r, sizeof r);
   wanted_ = who.node;
   started_there_ = 0;
-  welcomed_ = 0;
+  // Nobody waits for a fork child's first move: it runs.
+  begin_ = who.forked ? Begin::Runs : Begin::Waits;
   {
     const mem::LockGuard guard(mm.lock());
     mm.set_shared_watch_locked(this);
@@ -77,8 +78,10 @@ bool Home::start_there(std::string& why) {
   // An hpcd that is slow to answer holds nobody up who has no wish of his own.
   const std::uint64_t end = now_us() + kWelcomeUs;
   while (started_there_.load() == 0) {
-    if (who_.node == 0 && welcomed_.load() == 0 && now_us() > end) return true;
-    futex_wait(&started_there_, 0, welcomed_.load() == 0 ? kWelcomeUs : 100'000);
+    Begin seen = Begin::Waits;
+    // Once hpcd has answered, a move may have begun that counts on our waiting.
+    if (who_.node == 0 && now_us() > end && begin_.compare_exchange_strong(seen, Begin::Runs)) return true;
+    futex_wait(&started_there_, 0, begin_.load() == Begin::Waits ? kWelcomeUs : 100'000);
   }
   why = start_why_;
   return why.empty();
@@ -94,6 +97,7 @@ void Home::inherit(Home& parent) {
   local_calls_ = parent.local_calls_.load();
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
+  parent.names_.close();
   parent.uffd_.close();
   share_inherited_ = !parent.share_.empty() && parent.why_not_shared_locked().empty();
   share_.abandon(parent.share_);
@@ -176,10 +180,13 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       own_node_ = w.node;
       if (w.start_on != 0) wanted_ = w.start_on;
       if (wanted_.load() == w.node) wanted_ = 0;
-      welcomed_ = 1;
+      Begin seen = Begin::Waits;
+      begin_.compare_exchange_strong(seen, Begin::Welcomed);
       return;
     }
     case local::Type::FileTable: return files_.take_table(fds[0]);
+    case local::Type::NamesHome:
+      return names_.take(fds[0], fds[1], {host().hide_fd, host().close_fd, host().cluster_fd});
     case local::Type::Attach: {
       local::Attach a{};
       if (!as(a, message, bytes) || link_.attached()) return;
@@ -247,6 +254,9 @@ void Home::report(const std::string& cantmove) {
   s.remote_cpu_us = remote_cpu_before_us_ + remote_cpu_us_;
   // A page that goes to and fro costs what a call costs that is made at home.
   s.home_calls = home_calls_.load(std::memory_order_relaxed) + share_.transfers();
+  s.away_calls = away_calls_.load(std::memory_order_relaxed);
+  s.timed_calls = timed_calls_.load(std::memory_order_relaxed);
+  s.call_us = call_us_.load(std::memory_order_relaxed);
   copy_text(s.cantmove, sizeof s.cantmove, cantmove_);
   link_.send_control(&s, sizeof s);
 }
@@ -279,7 +289,7 @@ void Home::mover() {
     if (lost_.load() != 0 && where_.load() != 0) die(lost_why_);
     // While it is held at home a request waits for its turn: "done" must mean that it runs there.
     if (target != where_.load() || (asked_ && target == wanted_.load())) {
-      go(target, mode_, request_);
+      go(target, mode_);
       continue;
     }
     if (started_there_.load() == 0) {
@@ -294,7 +304,7 @@ void Home::mover() {
   }
 }
 
-void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
+void Home::go(std::uint32_t node, local::Mode mode) {
   std::string why;
   int rc = 0;
   const std::uint64_t began = now_us();
@@ -302,8 +312,11 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
   if (where_.load() != 0 && where_.load() != node) come_back();
   if (rc == 0 && node != 0 && where_.load() != node) rc = go_out(node, mode, why);
   figures_.total_us = now_us() - began;
+  // A request that has come meanwhile is answered, too, when it was for this node; for another one it is
+  // next.
+  const bool meant = node == wanted_.load();
   if (rc != 0) {
-    wanted_ = where_.load();
+    if (meant) wanted_ = where_.load();
     if (started_there_.load() == 0) start_why_ = why;
   }
   if (rc == EPERM) {
@@ -313,9 +326,9 @@ void Home::go(std::uint32_t node, local::Mode mode, std::uint64_t request) {
     const mem::LockGuard guard(mm_->lock());
     report(cannot_move_locked());
   }
-  if (asked_ && (rc != 0 || node == wanted_.load())) {
+  if (asked_ && meant) {
     asked_ = false;
-    refuse(request, rc, why);
+    refuse(request_, rc, why);
   }
 }
 
@@ -387,7 +400,11 @@ void Home::come_back() {
   stop_all();
   {
     const mem::LockGuard guard(mm_->lock());
-    set_phase(Phase::Recall);
+    {
+      // Pages that are being given go out before Leave.
+      const mem::LockGuard pages(lock_);
+      set_phase(Phase::Recall);
+    }
     trial::hold("recall");
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
@@ -436,6 +453,7 @@ void Home::come_back() {
     directory_.clear();
     void_.clear();
     pending_.clear();
+    wanted_later_.clear();
   }
   close_channel();
   share_back();

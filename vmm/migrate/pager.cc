@@ -68,13 +68,15 @@ void Home::pager() {
       futex_wake(&close_uffd_);
     }
     if (!link_.prepare_sleep()) continue;
+    const bool give = has_later_ones();
     pollfd p[4] = {{link_.wake_fd(), POLLIN, 0},
                    {pager_poke_, POLLIN, 0},
                    {uffd_.fd(), POLLIN, 0},
                    {ear_.load() != 0 ? link_.control_fd() : -1, POLLIN, 0}};
     pager_turn_.unlock();
-    ::poll(p, 4, -1);
+    ::poll(p, 4, give ? 1 : -1);
     pager_turn_.lock();
+    if (give) give_later_ones();
     if (p[3].revents != 0) hear_for_mover();
     link_.woken();
     std::uint64_t count = 0;
@@ -116,6 +118,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
     }
     case Msg::Left: return on_left(v.data, v.bytes);
     case Msg::FileHere: return files_.is_there(head.id);
+    case Msg::Reopens: return on_reopens(v.data, v.bytes);
     case Msg::CallData:
       if (MobileVcpu* const vcpu = find_vcpu(head.id)) vcpu->collect(v.data, v.bytes);
       return;
@@ -125,7 +128,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       return;
     case Msg::PageWanted: {
       PageAsk ask{};
-      if (read_as(ask, v.data, v.bytes)) on_wanted(page_down(ask.address), head.flags != 0);
+      if (read_as(ask, v.data, v.bytes)) on_wanted(page_down(ask.address), head.flags != 0, head.id);
       return;
     }
     case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk ? v.bytes : 0);
@@ -164,6 +167,22 @@ void Home::on_left(const std::byte* data, std::size_t bytes) {
   MobileVcpu* const vcpu = find_vcpu(l.head.id);
   if (vcpu == nullptr) return;
   vcpu->answered(l, data + sizeof l, static_cast<std::uint32_t>(bytes - sizeof l));
+}
+
+/// In order with the calls: whoever makes one finds them open.
+void Home::on_reopens(const std::byte* data, std::size_t bytes) {
+  Head head{};
+  if (!read_as(head, data, bytes)) return;
+  std::size_t at = sizeof head;
+  for (std::uint32_t i = 0; i < head.id; ++i) {
+    names::Reopen r;
+    if (!read_as(r, data + at, bytes - at)) return;
+    at += sizeof r;
+    if (bytes - at < r.path_bytes) return;
+    const std::string path(reinterpret_cast<const char*>(data + at), r.path_bytes);
+    at += r.path_bytes;
+    if (const char* const why = names_.reopen(r, path.c_str())) die(why);
+  }
 }
 
 void Home::on_fault(const Uffd::Fault& f) {
@@ -208,9 +227,10 @@ void Home::keep_locked(std::uint64_t page) {
   if (uffd_.copy(page, pointer(copy)) != 0) uffd_.wake(page);
 }
 
-void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data) {
+void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint32_t ask) {
   Pages p{};
   p.head.id = 1;
+  p.sequence = ask;
   if (flag == kPageData && is_zero_page(data)) flag = kPageZero;
   const std::uint64_t entry = page | flag;
   ++(flag == kPageData   ? figures_.pages_faulted
@@ -220,13 +240,43 @@ void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* da
        {{&p, sizeof p}, {&entry, sizeof entry}, {data, flag == kPageData ? kPageSize : std::uint64_t{0}}});
 }
 
-void Home::on_wanted(std::uint64_t page, bool shared) {
+void Home::on_wanted(std::uint64_t page, bool shared, std::uint32_t ask) {
   alignas(64) static thread_local std::array<std::byte, kPageSize> buffer;
   if (shared) {
-    if (!read_page(page, buffer.data())) return send_page(page, kPageNone, nullptr);
+    if (!read_page(page, buffer.data())) return send_page(page, kPageNone, nullptr, ask);
     return send_page(page, kPageData, buffer.data());
   }
   const mem::LockGuard guard(lock_);
+  give_locked(page, ask);
+}
+
+/// True if the remote waits for pages that have come here meanwhile.
+bool Home::has_later_ones() {
+  const mem::LockGuard guard(lock_);
+  return std::any_of(wanted_later_.begin(), wanted_later_.end(),
+                     [this](const auto& w) { return !pending_.contains(w.first); });
+}
+
+/// A thread here has waited for each: it has had a moment to use it.
+void Home::give_later_ones() {
+  const mem::LockGuard guard(lock_);
+  for (auto it = wanted_later_.begin(); it != wanted_later_.end();) {
+    if (pending_.contains(it->first)) {
+      ++it;
+      continue;
+    }
+    const auto [page, ask] = *it;
+    it = wanted_later_.erase(it);
+    give_locked(page, ask);
+  }
+}
+
+/// Under lock_.
+void Home::give_locked(std::uint64_t page, std::uint32_t ask) {
+  alignas(64) static thread_local std::array<std::byte, kPageSize> buffer;
+  // Once it has been told to leave, the remote may have sent what lies around there: it must not own more.
+  const auto phase = static_cast<Phase>(phase_.load());
+  if (phase != Phase::Fill && phase != Phase::Away) return;
   switch (directory_.where(page)) {
     case Whereabouts::Stash:
       for (unsigned i = 0; i < kCluster; ++i) {
@@ -259,10 +309,18 @@ void Home::on_wanted(std::uint64_t page, bool shared) {
           send_page(next, kPageZero, nullptr);
         if (!fresh_home_.has(next)) break;
         fresh_home_.clear(next, next + kPageSize);
+        // The mapping behind it may not have been made there yet.
+        if (fresh_last_.has(next)) break;
       }
       return;
     case Whereabouts::OnItsWay: return;
-    case Whereabouts::Away: return send_page(page, kPageNone, nullptr);
+    case Whereabouts::Away:
+      // Asked for by both: it is home's turn, and only then known whether there is such a page.
+      if (pending_.contains(page))
+        wanted_later_[page] = ask;
+      else
+        send_page(page, kPageNone, nullptr, ask);
+      return;
   }
 }
 
@@ -293,6 +351,8 @@ void Home::install(std::uint64_t page, std::uint64_t flag, const std::byte* data
     ++(flag == kPageData ? figures_.pages_pushed : figures_.pages_zero);
   }
   if (!wanted || rc != 0) uffd_.wake(page);
+  // The pager sees to it: whoever is here may be a guest's thread in its place.
+  if (wanted_later_.contains(page)) ring_bell(pager_poke_);
   pending_news_.fetch_add(1);
   futex_wake(&pending_news_, 8);
 }

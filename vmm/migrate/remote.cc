@@ -77,6 +77,7 @@ void Remote::hear() {
     std::memcpy(&a, room.data(), sizeof a);
     return files_.answered(a, a.code == 0 ? fds[0] : -1);
   }
+  if (h.type == local::Type::NamesStore) return take_store(fds[0]);
   if (h.type != local::Type::Attach || link_.attached()) return;
   local::Attach a{};
   if (static_cast<std::size_t>(n) < sizeof a) return;
@@ -152,7 +153,7 @@ void Remote::on_record(const local::Consumer::View& v, Stream stream) {
 bool Remote::put_off(Msg type, const local::Consumer::View& v) {
   const bool locks = type == Msg::Maps || type == Msg::Drop || type == Msg::Protect || type == Msg::Files;
   const bool ordered = type == Msg::Run || type == Msg::Kick || type == Msg::GetFp || type == Msg::Take ||
-                       type == Msg::CallData;
+                       type == Msg::CallData || type == Msg::Names;
   Head head{};
   std::memcpy(&head, v.data, sizeof head);
   const bool makes_vcpu = (type == Msg::Run || type == Msg::CallData) && runner(head.id) == nullptr;
@@ -205,6 +206,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
     }
     case Msg::Maps: return on_maps(data, bytes);
     case Msg::Files: return on_files(data, bytes);
+    case Msg::Names: return on_names(data, bytes);
     case Msg::FilePages: return on_file_pages(data, bytes, stream == Stream::Bulk);
     case Msg::Drop: {
       Drop d{};

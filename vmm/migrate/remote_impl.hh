@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/remote.hh"
 #include "vmm/migrate/wire.hh"
+#include "vmm/names/calls.hh"
 #include "vmm/share/client.hh"
 
 namespace hpcvmm::migrate {
@@ -67,7 +69,9 @@ class Runner {
   forward::Blob call_;
   forward::Share share_;
   Patience patience_;
-  bool has_run_ = false;  // before, the pager alone sees to what comes
+  bool may_look_ = false;                        // up names here, since the last order
+  std::uint64_t called_us_ = 0, waited_us_ = 0;  // when it called home, and how long the answer took
+  bool has_run_ = false;                         // before, the pager alone sees to what comes
 };
 
 class Remote {
@@ -87,6 +91,9 @@ class Remote {
   /// True for a page that is not at home: absent, it reads as zero.
   bool owns(std::uint64_t page);
   forward::Budget& call_budget() { return call_budget_; }
+  names::Calls& names() { return names_; }
+  /// No other thread of the process has ever run here.
+  [[nodiscard]] bool one_thread();
   [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
   [[nodiscard]] std::uint64_t vdso_begin() const;
@@ -126,6 +133,10 @@ class Remote {
   bool map_coherent(const MapEntry& e);
   void unmap_coherent(std::uint64_t begin, std::uint64_t end);
   void on_files(const std::byte* data, std::size_t bytes);
+  void take_store(int fd);
+  void on_names(const std::byte* data, std::size_t bytes);
+  void ask_for_name(std::string_view path);
+  void tell_reopens(const std::vector<std::byte>& reopens, std::uint32_t count);
   void on_file_pages(const std::byte* data, std::size_t bytes, bool bulk);
   void count_bulk(std::size_t bytes);
   void on_drop(const Drop& d);
@@ -156,6 +167,8 @@ class Remote {
   Link link_;
   RemoteFiles files_{link_};
   share::Client share_;
+  names::Calls names_{[this](std::string_view path) { ask_for_name(path); },
+                      [this](const std::vector<std::byte>& r, std::uint32_t n) { tell_reopens(r, n); }};
   mem::Lock turn_;  // whoever has it receives and serves faults
   Uffd uffd_;
   std::unique_ptr<mem::Mm> mm_;
@@ -186,8 +199,10 @@ class Remote {
   mem::Lock lock_;  // what follows
   std::map<std::uint64_t, Range> ranges_;
   Attic attic_;
-  std::unordered_set<std::uint64_t> taken_;     // home has them
-  std::unordered_set<std::uint64_t> pending_;   // asked for
+  std::unordered_set<std::uint64_t> taken_;  // home has them
+  // Asked for, with the number of the question: an older one's "none" says nothing about the page any more.
+  std::unordered_map<std::uint64_t, std::uint32_t> pending_;
+  std::uint32_t last_ask_ = 0;
   std::unordered_set<std::uint64_t> promised_;  // home wants them as soon as they arrive
   std::vector<Void> void_;
   bool push_done_ = false;

@@ -126,11 +126,11 @@ void Remote::on_drop(const Drop& d) {
     std::erase_if(taken_, inside);
     std::erase_if(promised_, inside);
     for (auto it = pending_.begin(); it != pending_.end();) {
-      if (!inside(*it)) {
+      if (!inside(it->first)) {
         ++it;
         continue;
       }
-      uffd_.wake(*it);
+      uffd_.wake(it->first);
       it = pending_.erase(it);
     }
   }
@@ -221,9 +221,13 @@ void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* da
     if (data == nullptr) give_up("home counts on a page that has not been sent");
     flag = kPageData;
   }
-  // Home has no such page any more; until the push is done it may still be on its way here.
-  if (flag == kPageNone && !push_done_ && range != ranges_.end() && range->second.kind == PageKind::Held)
-    return;
+  if (flag == kPageNone) {
+    // The page may have come, and gone home again, since that was said.
+    const auto asked = pending_.find(page);
+    if (asked == pending_.end() || asked->second != sequence) return;
+    // Home has no such page any more; until the push is done it may still be on its way here.
+    if (!push_done_ && range != ranges_.end() && range->second.kind == PageKind::Held) return;
+  }
   pending_.erase(page);
   if (promised_.erase(page) != 0) {
     taken_.insert(page);
@@ -252,12 +256,13 @@ void Remote::push_has_ended() {
   }
   promised_.clear();
   for (auto it = pending_.begin(); it != pending_.end();) {
-    const auto range = find(*it);
-    if (range == ranges_.end() || range->second.kind != PageKind::Held || taken_.contains(*it)) {
+    const std::uint64_t page = it->first;
+    const auto range = find(page);
+    if (range == ranges_.end() || range->second.kind != PageKind::Held || taken_.contains(page)) {
       ++it;
       continue;
     }
-    if (uffd_.zero(*it) != 0) uffd_.wake(*it);
+    if (uffd_.zero(page) != 0) uffd_.wake(page);
     it = pending_.erase(it);
   }
 }
@@ -290,7 +295,8 @@ void Remote::on_fault(const Uffd::Fault& f) {
       if (uffd_.zero(f.page) != 0) uffd_.wake(f.page);
       return;
     }
-    if (!pending_.insert(f.page).second) return;
+    if (pending_.contains(f.page)) return;
+    pending_[f.page] = ask.head.id = ++last_ask_;
     if (r.kind == PageKind::Shared) ask.head.flags = 1;
   }
   send(Stream::Urgent, {{&ask, sizeof ask}});
@@ -300,6 +306,7 @@ void Remote::on_fault(const Uffd::Fault& f) {
 
 void Remote::on_leave() {
   trial::hold("remote-leave");
+  names_.flush();
   Leaving l{};
   l.stack_begin = ~std::uint64_t{0};
   {

@@ -86,6 +86,9 @@ void Runner::order(const Run& run, const std::byte* extra, std::size_t bytes) {
   vcpu_->regs() = run.regs;
   pid_ = run.pid;
   guest_tid_ = run.tid;
+  may_look_ = run.names != 0;
+  remote_.names().require(run.names);
+  remote_.names().returned(run.regs);
   constexpr std::size_t kTlsBytes = kTlsCount * sizeof(std::uint64_t);
   if ((run.head.flags & kHasTls) != 0 && bytes >= kTlsBytes) {
     for (unsigned i = 0; i < kTlsCount; ++i) {
@@ -131,6 +134,7 @@ void Runner::loop() {
       remote_.attend_until(patience_, [this] { return orders_.load(std::memory_order_acquire) != 0; });
     while (orders_.load(std::memory_order_acquire) == 0) futex_wait(&orders_, 0);
     orders_.store(0);
+    waited_us_ = called_us_ != 0 ? now_us() - called_us_ : 0;
     has_run_ = true;
     if (has_results_ && !forward::apply_results(results_)) forward::fail_call(vcpu_->regs());
     remote_.began();
@@ -154,6 +158,8 @@ void Runner::run_guest() {
     const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
     if (call && remote_.local_calls()) {
       const Abi abi = e.kind == engine::ExitKind::Syscall64 ? Abi::X64 : Abi::Ia32;
+      if (abi == Abi::X64 && may_look_ && remote_.names().answer(vcpu_->regs(), remote_.one_thread()))
+        continue;
       const LocalCall done = call_here(vcpu_->regs(), abi, *this, remote_);
       if (done == LocalCall::Done) continue;
       if (done != LocalCall::Home) {
@@ -198,7 +204,11 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   l.host_info = e.host_info;
   l.regs = vcpu_->regs();
   l.cpu_us = process_cpu_us();
+  l.waited_us = waited_us_;
+  waited_us_ = called_us_ = 0;
   kicked_.store(0);
+  const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
+  if (remote_.names().before_leaving(l.regs, call)) l.head.flags |= kWantsDescriptors;
   FpState fp;
   Part fp_part{fp.area.data(), 0};
   if (e.kind == engine::ExitKind::Interrupted || e.kind == engine::ExitKind::Exception) {
@@ -207,6 +217,7 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
     fp_part.bytes = fp.area.size();
   }
   pack(e, l);
+  if (e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32) called_us_ = now_us();
   remote_.send(Stream::Urgent, {{&l, sizeof l}, fp_part, {call_.data(), call_.size()}});
 }
 

@@ -82,7 +82,7 @@ void Home::hear_for_mover() {
 /// For trials: the thread is outside the guest, so its registers are known.
 void Home::visit_next() {
   constexpr std::uint32_t kTour[] = {2, 3, 0, 2, 0};
-  constexpr std::uint64_t kLongestUs = 10'000'000;  // without an hpcd nobody moves
+  constexpr std::uint64_t kLongestUs = 30'000'000;  // without an hpcd nobody moves
   const std::uint32_t call = calls_.fetch_add(1);
   if (!started_ || call >= trial::first_calls()) return;
   wanted_ = kTour[call % std::size(kTour)];

@@ -16,7 +16,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 4;
+inline constexpr std::uint32_t kWireVersion = 5;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -42,6 +42,7 @@ enum class Msg : std::uint16_t {
   FilePages,    // pages of the stash that are a file's: taken from the copy there
   Credit,       // (both ways) so many bytes of bulk have been consumed
   CallData,     // (both ways) a part of what belongs to the next Run or Left of this vCPU
+  Names,        // under which conditions names are looked up there; names::Circumstances follow
   ShareServer,  // the name of the server of shared memory there; before Maps that need it
   // Remote to deputy.
   Ready = 64,
@@ -54,6 +55,8 @@ enum class Msg : std::uint16_t {
   Heard,     // Waits has been taken note of
   Wake,      // wake threads that wait at home
   FileHere,  // this file is here, with that content
+  Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
+             // its path
 };
 
 struct Head {
@@ -156,6 +159,7 @@ struct Protect {
 struct Run {
   Head head{Msg::Run, 0, 0};      // id: vCPU
   std::int32_t pid = 0, tid = 0;  ///< of the guest's thread, as it knows them
+  std::uint64_t names = 0;        ///< what the store of names must have reached; 0: it may not be used
   GuestRegs regs;
 };
 inline constexpr std::uint16_t kHasFp = 1;
@@ -166,6 +170,7 @@ inline constexpr std::uint16_t kDataBefore = 32;  ///< that has come as CallData
 // With an exit of kind Interrupted: a call that waits was interrupted, rip is at it again.
 inline constexpr std::uint16_t kInWait = 4;
 inline constexpr std::uint16_t kInTimedWait = 8;
+inline constexpr std::uint16_t kWantsDescriptors = 64;  ///< with a call: Names with those in use, please
 
 /// Followed, with kHasFp, by the XSAVE area; with kHasData, which is never there with it, by what the call
 /// reads.
@@ -178,7 +183,8 @@ struct Left {
   std::uint64_t fault_address = 0;
   siginfo_t host_info;
   GuestRegs regs;
-  std::uint64_t cpu_us = 0;  ///< CPU time of the whole remote so far
+  std::uint64_t cpu_us = 0;     ///< CPU time of the whole remote so far
+  std::uint64_t waited_us = 0;  ///< between this vCPU's last call and the order that answered it
 };
 
 struct Leaving {
@@ -190,6 +196,7 @@ struct Fp {
   Head head{Msg::Fp, 0, 0};  // id: vCPU; the XSAVE area follows
 };
 
+/// PageWanted: head.id is the number of this question.
 struct PageAsk {
   Head head;  // Take, Kept or PageWanted
   std::uint64_t address = 0;
@@ -198,7 +205,8 @@ struct PageAsk {
 /// head.id entries follow, then the data of those that have some, 4096 bytes each.
 struct Pages {
   Head head{Msg::Pages, 0, 0};
-  std::uint64_t sequence = 0;  ///< of the sender's last Drop, when it was sent
+  std::uint64_t sequence =
+      0;  ///< bulk: the sender's last Drop, when it was sent; kPageNone: number of the question
 };
 inline constexpr std::uint32_t kPagesPerMessage = 16;
 /// Low bits of an entry, beside the page's address.
@@ -206,7 +214,7 @@ inline constexpr std::uint32_t kPagesPerMessage = 16;
 enum PageFlag : std::uint64_t {
   kPageData = 0,
   kPageZero = 1,      ///< all zero, no data
-  kPageNone = 2,      ///< the sender has no such page: it is new, hence zero
+  kPageNone = 2,      ///< the sender has no such page: it is new, hence zero, if that question still stands
   kPageOnItsWay = 3,  ///< sent already, in the bulk stream
   kPageWarm = 4,      ///< data, before the switch: to be kept aside until kPageSame
   kPageSame = 5,      ///< no data: the warm one is right

@@ -10,11 +10,12 @@
 
 #include <cstdint>
 
+#include "hpcvmm/wire/names.hh"
 #include "hpcvmm/wire/view.hh"
 
 namespace hpcvmm::wire::local {
 
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 inline constexpr std::uint32_t kMaxMessage = 4096;
 
 /// A node's number in the cluster, 1 or above; 0: none.
@@ -32,6 +33,9 @@ enum class Type : std::uint16_t {
   FileAsk = 8,   // (remote) is there a file of this content?
   Affinity =
       9,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
+  NamesAsk = 40,  // (remote) home's facts along this path, please
+  NamesHold =
+      41,  // (deputy, on a connection of its own) the file of this id, please; the answer, + one descriptor
   // From hpcd.
   Welcome = 64,     // the answer to Register
   Attach = 65,      // + three descriptors: ring memfd, eventfd that wakes the VMM, eventfd that wakes hpcd
@@ -41,6 +45,9 @@ enum class Type : std::uint16_t {
   FileTable = 69,   // (to a deputy, before Attach) + one descriptor: wire/files.hh, to be mapped read-only
   FileAnswer = 70,  // the answer to FileAsk, + one descriptor when code is 0: the content, sealed
   Report = 71,      // a header only: send State, please
+  NamesHome = 80,   // (to a deputy, before Attach) + two descriptors: names::HomePage and what is readable
+                    // while it is behind
+  NamesStore = 81,  // (to a remote) + one descriptor: names::Store of its home, to be mapped read-only
 };
 
 struct Header {
@@ -105,6 +112,9 @@ struct State {
   std::uint64_t remote_cpu_us = 0;  ///< CPU time used away from home so far
   std::uint64_t remote_pages = 0;   ///< pages whose only copy is away
   std::uint64_t home_calls = 0;     ///< system calls so far that are made at home wherever it runs
+  std::uint64_t away_calls = 0;     ///< those of them that came from another node
+  std::uint64_t timed_calls = 0;    ///< those of them whose way is known,
+  std::uint64_t call_us = 0;        ///< and what the way cost them in all
   char cantmove[128] = {};          ///< empty: it can move
 };
 
@@ -195,6 +205,24 @@ struct FileAsk {
   std::uint64_t size = 0;
   std::uint8_t digest[32] = {};  ///< all 0: not known yet; it will be asked for later
   char path[kMaxFilePath] = {};  ///< where it is likely to be found
+};
+
+struct NamesAsk {
+  Header header{Type::NamesAsk, kVersion, sizeof(NamesAsk)};
+  char path[kMaxFilePath] = {};  ///< absolute
+};
+
+struct NamesHold {
+  Header header{Type::NamesHold, kVersion, sizeof(NamesHold)};
+  names::Id id;
+};
+
+struct NamesHome {
+  Header header{Type::NamesHome, kVersion, sizeof(NamesHome)};
+};
+
+struct NamesStore {
+  Header header{Type::NamesStore, kVersion, sizeof(NamesStore)};
 };
 
 struct FileTable {

@@ -1,0 +1,446 @@
+#include "vmm/names/calls.hh"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "vmm/mem/user_copy.hh"
+
+namespace hpcvmm::names {
+
+using wire::names::kContent;
+
+namespace {
+
+class Hold {
+ public:
+  explicit Hold(std::atomic_flag& flag) : flag_(flag) {
+    while (flag_.test_and_set(std::memory_order_acquire)) ::sched_yield();
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+  ~Hold() { flag_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag& flag_;
+};
+
+constexpr std::uint64_t bit(std::uint64_t n) { return std::uint64_t{1} << n; }
+
+/// The system call behind a result, as the kernel sees it: the arguments of x86-64.
+struct Args {
+  explicit Args(const GuestRegs& r) : a{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9} {}
+  std::array<std::uint64_t, 6> a;
+  std::uint64_t operator[](std::size_t i) const { return a[i]; }
+  [[nodiscard]] int fd(std::size_t i) const { return static_cast<int>(a[i]); }
+};
+
+/// Reading it now changes no access time.
+bool is_readable(std::int64_t until_ns) {
+  if (until_ns == INT64_MAX) return true;
+  if (until_ns == 0) return false;
+  timespec now{};
+  ::syscall(SYS_clock_gettime, CLOCK_REALTIME_COARSE, &now);
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec < until_ns;
+}
+
+}  // namespace
+
+void Calls::set(const Circumstances& c) {
+  const Hold hold(busy_);
+  circumstances_ = c;
+  circumstances_.path[sizeof circumstances_.path - 1] = 0;
+  if ((c.flags & kDescriptors) == 0) return;
+  used_ = c.descriptors;
+  used_known_ = true;
+}
+
+void Calls::require(std::uint64_t epoch) {
+  std::uint64_t seen = required_.load(std::memory_order_relaxed);
+  while (seen < epoch && !required_.compare_exchange_weak(seen, epoch)) {
+  }
+}
+
+/// What the store says is what home would say, as far as anybody can tell.
+bool Calls::is_fresh() const {
+  return (generation_ & 1) == 0 && reader_.is_as_new_as(required_.load(std::memory_order_acquire));
+}
+
+const Calls::File* Calls::find(int descriptor) const {
+  for (const File& f : files_)
+    if (f.descriptor == descriptor) return &f;
+  return nullptr;
+}
+
+bool Calls::path_of(std::uint64_t guest, std::string& out) const {
+  std::array<char, PATH_MAX> room{};
+  const std::ptrdiff_t n = mem::copy_in_string(room.data(), guest, room.size());
+  if (n <= 0 || n >= static_cast<std::ptrdiff_t>(room.size())) return false;
+  out.assign(room.data(), static_cast<std::size_t>(n));
+  return true;
+}
+
+/// hpcd is to ask home, once.
+void Calls::miss(const std::string& path) {
+  constexpr std::size_t kMostAsked = 512;
+  std::string whole = path;
+  if (path[0] != '/') {
+    if (circumstances_.path[0] != '/') return;
+    whole = std::string(circumstances_.path) + "/" + path;
+  }
+  if (whole.size() >= wire::local::kMaxFilePath || whole.starts_with("/proc/") ||
+      whole.starts_with("/dev/") || whole.starts_with("/sys/"))
+    return;
+  const std::size_t hash = std::hash<std::string>()(whole);
+  if (std::find(asked_.begin(), asked_.end(), hash) != asked_.end()) return;
+  if (asked_.size() >= kMostAsked) asked_.clear();
+  asked_.push_back(hash);
+  ask_(whole);
+}
+
+Found Calls::look(std::uint64_t path, int folder, bool follow, std::string& text) {
+  Found found;
+  found.error = kUnknown;
+  if (!path_of(path, text) || (text[0] != '/' && folder != AT_FDCWD)) return found;
+  const Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
+  found = reader_.look(text, circumstances_.here, follow, who);
+  if (found.error == kUnknown) miss(text);
+  if (fresh_ || found.error == kUnknown) return found;
+  // Known, but perhaps not any more; home may have given up telling while nobody was here.
+  if (!poked_) miss(text);
+  poked_ = true;
+  found.error = kUnknown;
+  return found;
+}
+
+/// What was read was there all the time.  Then this is the call's result.
+bool Calls::done(GuestRegs& regs, std::int64_t result) const {
+  if (reader_.generation() != generation_) return false;
+  regs.rax = static_cast<std::uint64_t>(result);
+  return true;
+}
+
+bool Calls::is_valid(const File& f) const {
+  return reader_.generation() == f.generation && f.record->alive.load(std::memory_order_acquire) != 0;
+}
+
+// NOLINTNEXTLINE(readability-function-size): one case a call
+bool Calls::answer(GuestRegs& regs, bool alone) {
+  if (!reader_.there() || (circumstances_.flags & kUsable) == 0) return false;
+  const Hold hold(busy_);
+  generation_ = reader_.generation();
+  fresh_ = is_fresh();
+  const Args a(regs);
+  switch (regs.rax) {
+    case SYS_readlink: return readlink(regs, AT_FDCWD, a[0], a[1], a[2]);
+    case SYS_readlinkat: return readlink(regs, a.fd(0), a[1], a[2], a[3]);
+    case SYS_access: return access(regs, AT_FDCWD, a[0], a[1]);
+    case SYS_faccessat: return access(regs, a.fd(0), a[1], a[2]);
+    case SYS_faccessat2: return a.fd(3) == 0 && access(regs, a.fd(0), a[1], a[2]);
+    case SYS_stat: return status(regs, AT_FDCWD, a[0], a[1], true);
+    case SYS_lstat: return status(regs, AT_FDCWD, a[0], a[1], false);
+    case SYS_open: return open_file(regs, AT_FDCWD, a[0], a[1], alone);
+    case SYS_openat: return open_file(regs, a.fd(0), a[1], a[2], alone);
+    case SYS_newfstatat: {
+      const int flags = a.fd(3);
+      if ((flags & AT_EMPTY_PATH) != 0) {
+        std::array<char, 1> none{};
+        const File* const f = find(a.fd(0));
+        return f != nullptr && fresh_ && is_valid(*f) && mem::copy_in_string(none.data(), a[1], 1) == 0 &&
+               put_status(regs, f->record, a[2]);
+      }
+      if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) != 0) return false;
+      return status(regs, a.fd(0), a[1], a[2], (flags & AT_SYMLINK_NOFOLLOW) == 0);
+    }
+    case SYS_close: return close(regs, a.fd(0));
+    default: break;
+  }
+  if (files_.empty() || !fresh_) return false;
+  File* const f = find(a.fd(0));
+  if (f == nullptr || !is_valid(*f)) return false;
+  switch (regs.rax) {
+    case SYS_read: return read(regs, *f, a[1], a[2], f->position, true);
+    case SYS_pread64: return static_cast<std::int64_t>(a[3]) >= 0 && read(regs, *f, a[1], a[2], a[3], false);
+    case SYS_lseek: return seek(regs, *f, static_cast<std::int64_t>(a[1]), a[2]);
+    case SYS_fstat: return put_status(regs, f->record, a[1]);
+    case SYS_ioctl: return static_cast<std::uint32_t>(a[1]) == TCGETS && done(regs, -ENOTTY);
+    case SYS_fcntl:
+      if (a.fd(1) == F_GETFD) return done(regs, (f->flags & O_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+      if (a.fd(1) != F_SETFD) return false;
+      f->flags = (f->flags & ~O_CLOEXEC) | ((a[2] & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+      return done(regs, 0);
+    default: return false;
+  }
+}
+
+bool Calls::readlink(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t to, std::uint64_t bytes) {
+  std::string text;
+  const Found f = look(path, folder, false, text);
+  const auto room = static_cast<std::int32_t>(bytes);
+  if (f.error == kUnknown || room <= 0) return false;
+  if (f.error != 0) return done(regs, -f.error);
+  if (f.kind != Kind::Link) return done(regs, -EINVAL);
+  if (f.text.empty() || !is_readable(f.until_ns)) return false;
+  std::array<char, wire::names::kMostLinkText> copy{};
+  const std::size_t n = std::min({f.text.size(), copy.size(), static_cast<std::size_t>(room)});
+  std::memcpy(copy.data(), f.text.data(), n);
+  if (reader_.generation() != generation_ || !mem::copy_out(to, copy.data(), n)) return false;
+  return done(regs, static_cast<std::int64_t>(n));
+}
+
+bool Calls::access(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t mode) {
+  std::string text;
+  const Found f = look(path, folder, true, text);
+  const auto wanted = static_cast<std::uint32_t>(mode);
+  if (f.error == kUnknown || (wanted & ~7U) != 0) return false;
+  if (f.error != 0) return done(regs, -f.error);
+  if (wanted == F_OK) return done(regs, 0);
+  // Writing depends on more than the mode; running a file, for root, as well.
+  const Record* const node = reader_.node(f.id);
+  if (node == nullptr) miss(text);
+  if (node == nullptr || (wanted & W_OK) != 0) return false;
+  const struct stat& s = Reader::facts(*node).status;
+  Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
+  if (who.powerful && (wanted & X_OK) != 0 && !S_ISDIR(s.st_mode)) who.powerful = false;
+  return Reader::may(who, s.st_uid, s.st_mode, wanted) && done(regs, 0);
+}
+
+bool Calls::status(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t to, bool follow) {
+  std::string text;
+  const Found f = look(path, folder, follow, text);
+  if (f.error == kUnknown) return false;
+  if (f.error != 0) return done(regs, -f.error);
+  if (f.kind == Kind::Link) return false;
+  const Record* const node = reader_.node(f.id);
+  if (node == nullptr) {
+    miss(text);
+    return false;
+  }
+  return put_status(regs, node, to);
+}
+
+bool Calls::put_status(GuestRegs& regs, const Record* node, std::uint64_t to) {
+  const NodeFacts facts = Reader::facts(*node);
+  if (!is_readable(facts.until_ns) || reader_.generation() != generation_) return false;
+  return mem::put(to, facts.status) && done(regs, 0);
+}
+
+// NOLINTNEXTLINE(readability-function-size): one condition after the other
+bool Calls::open_file(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t flags, bool alone) {
+  constexpr int kPlain =
+      O_CLOEXEC | O_NOCTTY | O_LARGEFILE | 0100000;  // O_LARGEFILE is 0 for 64-bit programs
+  const auto how = static_cast<int>(flags);
+  if ((how & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0) return false;
+  std::string text;
+  const Found f = look(path, folder, (how & O_NOFOLLOW) == 0, text);
+  if (f.error == kUnknown) return false;
+  if (f.error != 0) return done(regs, -f.error);
+  if (f.kind != Kind::File || (how & O_ACCMODE) != O_RDONLY || (how & ~kPlain) != 0) return false;
+  const Record* const node = reader_.node(f.id);
+  if (node == nullptr) {
+    miss(text);
+    return false;
+  }
+  if ((node->flags & kContent) == 0 || !alone || !used_known_ || ~used_ == 0) return false;
+  const NodeFacts& facts = Reader::facts(*node);
+  const Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
+  if (!is_readable(facts.until_ns) || !Reader::may(who, facts.status.st_uid, facts.status.st_mode, 4))
+    return false;
+  const int descriptor = __builtin_ctzll(~used_);
+  if (!done(regs, descriptor)) return false;
+  used_ |= bit(static_cast<unsigned>(descriptor));
+  files_.push_back({descriptor, how, 0, f.id, generation_, node, std::move(text)});
+  return true;
+}
+
+bool Calls::read(GuestRegs& regs, File& f, std::uint64_t to, std::uint64_t bytes, std::uint64_t at,
+                 bool moves) {
+  constexpr std::uint64_t kMostAtOnce = 256U << 10;
+  const NodeFacts& facts = Reader::facts(*f.record);
+  const std::uint64_t content = facts.content_bytes;
+  const auto size = static_cast<std::uint64_t>(facts.status.st_size);
+  if (bytes > INT32_MAX || size < content) return false;
+  const std::uint64_t n = at >= size ? 0 : std::min(bytes, size - at);
+  if (n != 0 && (at + n > content || n > kMostAtOnce)) return false;
+  // By way of a copy: the store may be wiped while it is read, and the guest must not see that.
+  std::vector<std::byte> copy(n);
+  if (n != 0) std::memcpy(copy.data(), Reader::content(*f.record) + at, n);
+  if (reader_.generation() != generation_) return false;
+  if (n != 0 && !mem::copy_out(to, copy.data(), n)) return false;
+  if (moves) f.position += n;
+  return done(regs, static_cast<std::int64_t>(n));
+}
+
+bool Calls::seek(GuestRegs& regs, File& f, std::int64_t by, std::uint64_t whence) {
+  std::int64_t from = 0;
+  if (whence == SEEK_CUR)
+    from = static_cast<std::int64_t>(f.position);
+  else if (whence == SEEK_END)
+    from = Reader::facts(*f.record).status.st_size;
+  else if (whence != SEEK_SET)
+    return false;
+  constexpr std::int64_t kFar = std::int64_t{1} << 40;
+  if (by < -kFar || by > kFar || from + by < 0) return false;
+  if (!done(regs, from + by)) return false;
+  f.position = static_cast<std::uint64_t>(from + by);
+  return true;
+}
+
+bool Calls::close(GuestRegs& regs, int descriptor) {
+  const File* const f = find(descriptor);
+  if (f == nullptr || !done(regs, 0)) return false;
+  used_ &= ~bit(static_cast<unsigned>(descriptor));
+  files_.erase(files_.begin() + (f - files_.data()));
+  return true;
+}
+
+// --- what home has to know
+
+/// Whether the call leaves the table of descriptors alone; the one it uses, -1: none.
+// NOLINTNEXTLINE(readability-function-size): a list
+bool Calls::keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor) {
+  const Args a(regs);
+  descriptor = -1;
+  switch (regs.rax) {
+    case SYS_brk:
+    case SYS_munmap:
+    case SYS_mprotect:
+    case SYS_madvise:
+    case SYS_mremap:
+    case SYS_rt_sigaction:
+    case SYS_rt_sigprocmask:
+    case SYS_getrusage:
+    case SYS_times:
+    case SYS_sysinfo:
+    case SYS_uname:
+    case SYS_access:
+    case SYS_readlink:
+    case SYS_stat:
+    case SYS_lstat:
+    case SYS_getcwd:
+    case SYS_unlink:
+    case SYS_rename:
+    case SYS_mkdir:
+    case SYS_rmdir:
+    case SYS_chmod:
+    case SYS_umask:
+    case SYS_set_robust_list:
+    case SYS_set_tid_address:
+    case SYS_arch_prctl:
+    case SYS_rseq:
+    case SYS_getuid:
+    case SYS_geteuid:
+    case SYS_getgid:
+    case SYS_getegid:
+    case SYS_getppid:
+    case SYS_exit:
+    case SYS_exit_group: return true;
+    case SYS_prlimit64: return a[2] == 0;
+    case SYS_mmap:
+      if ((a[3] & MAP_ANONYMOUS) == 0) descriptor = a.fd(4);
+      return true;
+    case SYS_faccessat:
+    case SYS_readlinkat:
+    case SYS_newfstatat:
+    case SYS_unlinkat:
+    case SYS_read:
+    case SYS_write:
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_lseek:
+    case SYS_fstat:
+    case SYS_ftruncate:
+    case SYS_fsync:
+    case SYS_getdents64: descriptor = a.fd(0); return true;
+    case SYS_fcntl:
+      descriptor = a.fd(0);
+      return a.fd(1) == F_GETFD || a.fd(1) == F_SETFD || a.fd(1) == F_GETFL || a.fd(1) == F_SETFL;
+    default: return false;
+  }
+}
+
+bool Calls::before_leaving(const GuestRegs& regs, bool call) {
+  if (!reader_.there()) return false;
+  std::int64_t descriptor = -1;
+  bool keeps = call && keeps_descriptors(regs, descriptor);
+  bool wants = false;
+  last_ = Last::Nothing;
+  {
+    const Hold hold(busy_);
+    for (const File& f : files_) keeps = keeps && is_valid(f) && f.descriptor != descriptor;
+    if (call && !keeps) {
+      const bool opens = regs.rax == SYS_open || regs.rax == SYS_openat;
+      // A call that uses a file of ours, and nothing else.
+      const bool neutral = keeps_descriptors(regs, descriptor);
+      last_ = neutral                 ? Last::Nothing
+              : opens                 ? Last::Open
+              : regs.rax == SYS_close ? Last::Close
+                                      : Last::Other;
+      last_descriptor_ = static_cast<int>(regs.rdi);
+      last_rip_ = regs.rip;
+      last_rsp_ = regs.rsp;
+      wants = opens && !used_known_ && circumstances_.flags != 0;
+      if (last_ == Last::Close && files_.empty()) keeps = true;
+    }
+    if (!call && files_.empty()) keeps = true;
+  }
+  if (!keeps) flush();
+  return wants;
+}
+
+void Calls::returned(const GuestRegs& regs) {
+  const Hold hold(busy_);
+  const Last last = last_;
+  last_ = Last::Nothing;
+  if (last == Last::Nothing) return;
+  const auto result = static_cast<std::int64_t>(regs.rax);
+  const bool plain = regs.rip == last_rip_ && regs.rsp == last_rsp_;  // no signal's frame lies in between
+  if (plain && last == Last::Close) {
+    if (result == 0 && last_descriptor_ >= 0 && last_descriptor_ < static_cast<int>(kMostDescriptors))
+      used_ &= ~bit(static_cast<std::uint64_t>(last_descriptor_));
+    return;
+  }
+  if (plain && last == Last::Open) {
+    if (result >= 0 && result < static_cast<int>(kMostDescriptors))
+      used_ |= bit(static_cast<std::uint64_t>(result));
+    return;
+  }
+  used_known_ = false;
+}
+
+void Calls::flush() {
+  std::vector<std::byte> out;
+  std::uint32_t count = 0;
+  {
+    const Hold hold(busy_);
+    for (const File& f : files_) {
+      Reopen r;
+      r.descriptor = f.descriptor;
+      r.flags = static_cast<std::uint32_t>(f.flags);
+      r.position = f.position;
+      r.id = f.id;
+      r.path_bytes = static_cast<std::uint32_t>(f.path.size());
+      const std::size_t at = out.size();
+      out.resize(at + sizeof r + f.path.size());
+      std::memcpy(out.data() + at, &r, sizeof r);
+      std::memcpy(out.data() + at + sizeof r, f.path.data(), f.path.size());
+      ++count;
+    }
+    files_.clear();
+  }
+  if (count != 0) tell_(out, count);
+}
+
+}  // namespace hpcvmm::names
