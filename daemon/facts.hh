@@ -34,8 +34,9 @@ bool is_stopped(pid_t pid);
 std::int32_t stat_parent(std::string_view text);
 /// The letter of /proc/PID/stat's text for the state; 0: not a stat line.  Pure.
 char stat_state(std::string_view text);
-/// While it lives, this thread looks into /proc as that user may (setfsuid(2)): hpcd has given up the right to look into
-/// everybody's.  Processes that have more rights than hpcd, root's among them, stay closed to it.
+/// While it lives, this thread looks into /proc as that user may (setfsuid(2)): hpcd has given up the right
+/// to look into everybody's.  Processes that have more rights than hpcd, root's among them, stay closed to
+/// it.
 class AsUser {
  public:
   explicit AsUser(uid_t user) { ::setfsuid(user); }

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -287,6 +288,7 @@ int Source::watch(int fd, const Id& id, bool folder, std::uint64_t& version) {
 
 void Source::work() {
   ::pthread_setname_np(::pthread_self(), "names");
+  ::setpriority(PRIO_PROCESS, 0, 0);  // nobody waits for it (take_precedence() in system.hh)
   for (;;) {
     Job job;
     {

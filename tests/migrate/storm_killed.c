@@ -1,5 +1,5 @@
-// A child that shares its parent's memory and vCPU (vfork) is killed in the middle of its computation, wherever that is:
-// nothing of it runs on, and its parent goes on.
+// A child that shares its parent's memory and vCPU (vfork) is killed in the middle of its computation,
+// wherever that is: nothing of it runs on, and its parent goes on.
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
-// Both sides want the same page at the same time: one thread's calls use it at home, another thread counts in it where
-// the process is.  Each counter has one writer, who knows what it must be.  Several processes, for the load.
+// Both sides want the same page at the same time: one thread's calls use it at home, another thread counts in
+// it where the process is.  Each counter has one writer, who knows what it must be.  Several processes, for
+// the load.
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -12,9 +13,7 @@
 
 enum { kProcesses = 4, kTurns = 120 };
 
-static struct {
-  volatile uint32_t word, counters[2], end;
-} page __attribute__((aligned(4096)));
+static struct { volatile uint32_t word, counters[2], end; } page __attribute__((aligned(4096)));
 
 /// Not private, so it is the home that waits, and reads the word there.
 static void wait_at_home(uint32_t seen) {
