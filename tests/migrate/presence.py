@@ -69,7 +69,7 @@ def check_cantmove(cluster, tests, engine):
     file = cluster.work / "file"
     why = f"shared memory mapping ({file}, 64 KiB): a file"
     process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--", tests / "shares.64", file],
-                               env=cluster.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                               env=dict(cluster.env, HPCVMM_SHARE="1"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         process.stdout.readline()
         until("ps says why", lambda: (cantmove_of(cluster, process.pid) or "").startswith(why), 5)

@@ -116,6 +116,7 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-shared-"))
     work.chmod(0o755)
     cluster = Cluster(bins, tests, "memif", work)
+    cluster.env["HPCVMM_SHARE"] = "1"
     wrong = None
     try:
         cluster.up()

@@ -35,7 +35,7 @@ def main():
     folder = pathlib.Path(f"/run/hpc-vmm/{home}")
     folder.mkdir(parents=True, exist_ok=True)
     socket = folder / "vmm.sock"
-    environment = dict(os.environ)
+    environment = dict(os.environ, HPCVMM_SHARE="1")
     if a.at_calls:
         environment["HPCVMM_MOVE_AT_CALLS"] = str(a.at_calls)
     native = subprocess.run(a.program, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, env=environment,

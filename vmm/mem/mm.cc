@@ -326,7 +326,7 @@ SysRet Mm::attach_shm(Abi abi, int id, std::uint64_t addr, int flags) {
 // zone, for the kernel's count of attachments, and the guest gets the file in its place.  Nothing of this is
 // needed where nobody moves; then, or without the right to open the file, all stays as shmat made it.
 void Mm::keep_attached(std::uint64_t at, std::uint64_t bytes, int flags) {
-  if (shared_watch_ == nullptr) return;
+  if (shared_watch_ == nullptr || !shared_watch_->wants_files()) return;
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/map_files/%lx-%lx", static_cast<unsigned long>(at),
                 static_cast<unsigned long>(at + bytes));

@@ -38,6 +38,8 @@ class SharedWatch {
   SharedWatch& operator=(const SharedWatch&) = delete;
   virtual ~SharedWatch() = default;
 
+  /// Whether a System V segment is to be mapped as a file, which can be watched.
+  [[nodiscard]] virtual bool wants_files() const = 0;
   /// On the task's thread, under the mm lock.
   virtual void shared_changed() = 0;
   /// Before: shared mappings in [begin, end) go or move.  What is still there at the next shared_changed()

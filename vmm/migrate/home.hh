@@ -147,6 +147,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void gathering(std::uint64_t begin, std::uint64_t end) override;
   void gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) override;
   // mem::SharedWatch
+  [[nodiscard]] bool wants_files() const override;
   void shared_changed() override;
   void shared_going(std::uint64_t begin, std::uint64_t end) override;
 
