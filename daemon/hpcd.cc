@@ -195,6 +195,7 @@ void Hpcd::tick() {
   pass_stops_on();
   rpc_.tick(now_ms_);
   outbox_.tick(now_ms_);
+  names_.tick(now_ms_, !relay_.circuits().empty());
   presence_->tick(now_ms_);
   api_.tick(now_ms_);
   http_.tick(now_ms_);

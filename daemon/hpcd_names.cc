@@ -92,8 +92,8 @@ void Hpcd::on_names(Node from, const peer::NamesMessage& m) {
 /// Changes there would not be heard of.
 void Hpcd::forget_names_of(Node node) {
   names_.lose(node);
-  for (auto& [key, store] : stores_)
-    if (key.first == node && store != nullptr) store->forget();
+  // Who has it mapped finds it too old from now on.
+  std::erase_if(stores_, [node](const auto& s) { return s.first.first == node; });
 }
 
 }  // namespace hpcvmm::daemon

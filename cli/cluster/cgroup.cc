@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <sstream>
 #include <vector>
 
@@ -126,13 +127,37 @@ std::string join_group(const Names& names, unsigned node) {
   return {};
 }
 
+namespace {
+
+/// This process, and those that it was started by.
+std::set<int> own_line() {
+  std::set<int> line;
+  for (int pid = ::getpid(); pid > 1 && line.insert(pid).second;) {
+    // The name in brackets may contain anything; behind it come the state and the parent.
+    const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+    const std::size_t behind = stat.rfind(')');
+    std::istringstream words(behind == std::string::npos ? "" : stat.substr(behind + 1));
+    char state = 0;
+    pid = 0;
+    words >> state >> pid;
+  }
+  return line;
+}
+
+}  // namespace
+
 void remove_group(const Names& names, unsigned node) {
+  // hpcd puts into its group whatever the cluster runs: `down` in a shell of the cluster is among it.
+  const std::set<int> spared = own_line();
   for (const std::string& folder : folders(names, node)) {
     // Killed processes leave the group when the kernel is done with them.
     for (int i = 0; i < 100 && ::rmdir(folder.c_str()) != 0 && errno == EBUSY; ++i) {
       std::istringstream pids(read_file(folder + "/cgroup.procs"));
       for (int pid = 0; pids >> pid;)
-        if (pid > 1) ::kill(pid, SIGKILL);
+        if (spared.contains(pid))
+          static_cast<void>(write_file(folder + "/../cgroup.procs", std::to_string(pid)));
+        else if (pid > 1)
+          ::kill(pid, SIGKILL);
       ::usleep(20'000);
     }
   }

@@ -75,10 +75,13 @@ std::int64_t readable_until(int fd, const struct stat& s) {
   return now ? 0 : at + kDay - kMargin;
 }
 
-void refuse(const Id& id, Fact fact, std::vector<Learnt>& facts) {
+/// `watch`: what tells when that may have changed; without one it stays so.
+void refuse(const Id& id, Fact fact, std::vector<Learnt>& facts, int watch = -1, std::uint64_t version = 0) {
   Learnt l;
   l.fact = fact;
   l.id = id;
+  l.watch = watch;
+  l.version = version;
   FactHead h;
   h.fact = fact;
   h.flags = kRefused;
@@ -228,7 +231,7 @@ void Look::node(int fd, const struct stat& before, std::vector<Learnt>& facts) {
       }
     }
     // A writer could change it through a mapping, which nobody is told of.
-    if (h.flags == 0) return refuse(id, Fact::Node, facts);
+    if (h.flags == 0) return refuse(id, Fact::Node, facts, l.watch, l.version);
   }
   // After the reading, which may have set the access time.
   if (::fstat(fd, &facts_of.status) != 0) return refuse(id, Fact::Node, facts);

@@ -23,7 +23,6 @@ using wire::names::HomePage;
 namespace {
 
 constexpr std::size_t kMostJobs = 512;
-constexpr std::size_t kMostWatched = 16384;
 constexpr std::size_t kMostRetired = 512;
 /// A batch stays well below what the transport takes.
 constexpr std::size_t kMostBatch = 160U << 10;
@@ -145,7 +144,9 @@ void Source::on_event(const void* event) {
   Watched& w = found->second;
   if (e.mask == IN_OPEN && !(w.file.fd && Look::has_writer(w.file.fd.get()))) return;
   changed(w, e.mask, e.len != 0 ? std::string_view(e.name) : std::string_view());
-  if ((e.mask & (IN_IGNORED | IN_UNMOUNT)) != 0) watched_.erase(found);
+  if ((e.mask & (IN_IGNORED | IN_UNMOUNT)) == 0) return;
+  retire(w);
+  watched_.erase(found);
 }
 
 /// Under the lock.
@@ -155,13 +156,39 @@ void Source::changed(Watched& w, std::uint32_t mask, std::string_view name) {
   take_back(Fact::NoNode, w.id);
   if (w.folder && !name.empty()) return take_back(Fact::NoEntry, w.id, name);
   if (w.folder) return take_back(Fact::NoFolder, w.id);
-  // Somebody may have it open on another node, and home will have to open the same inode.
+  retire(w);
+}
+
+/// Somebody may have it open on another node, and home will have to open the same inode.  Under the lock.
+void Source::retire(Watched& w) {
   if (!w.file.fd) return;
   if (retired_order_.size() >= kMostRetired) {
-    retired_.erase(retired_order_.front());
+    retired_.erase(retired_order_.front().second);
     retired_order_.pop_front();
   }
-  if (retired_.insert_or_assign(w.id, std::move(w.file)).second) retired_order_.push_back(w.id);
+  if (retired_.insert_or_assign(w.id, std::move(w.file)).second) retired_order_.emplace_back(now_ms_, w.id);
+  w.file = {};
+}
+
+void Source::tick(std::uint64_t now_ms, bool in_use) {
+  constexpr std::uint64_t kRetiredMs = 30'000;
+  constexpr std::uint64_t kUnusedMs = 60'000;
+  now_ms_ = now_ms;
+  if (in_use) used_ms_ = now_ms;
+  bool idle = false;
+  {
+    const std::lock_guard guard(lock_);
+    while (!retired_order_.empty() && now_ms - retired_order_.front().first > kRetiredMs) {
+      retired_.erase(retired_order_.front().second);
+      retired_order_.pop_front();
+    }
+    idle = now_ms - used_ms_ > kUnusedMs && !watched_.empty();
+  }
+  if (!idle) return;
+  // An open file keeps its file system from being unmounted.
+  subscribers_.clear();
+  forget_all();
+  read_changes();
 }
 
 void Source::take_back(Fact fact, const Id& id, std::string_view name) {
@@ -228,6 +255,12 @@ void Source::collect() {
     done.swap(done_);
   }
   if (done.empty()) return;
+  bool full = false;
+  {
+    const std::lock_guard guard(lock_);
+    full = watched_.size() >= most_watched_;
+  }
+  if (full) forget_all();
   // What has happened since they were found is known before they are told.
   read_changes();
   for (Done& d : done) {
@@ -275,7 +308,7 @@ void Source::settle() {
 int Source::watch(int fd, const Id& id, bool folder, std::uint64_t& version) {
   // Both at once: an event of the new watch is counted for it, or is not there yet.
   const std::lock_guard guard(lock_);
-  if (watched_.size() >= kMostWatched) return -1;
+  if (watched_.size() >= most_watched_) return -1;
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   const int wd = ::inotify_add_watch(inotify_.get(), path.c_str(), folder ? kFolderEvents : kFileEvents);
   if (wd < 0) return -1;

@@ -36,8 +36,11 @@ class Source {
     std::uint64_t asked = 0, told = 0, taken_back = 0;
   };
 
-  explicit Source(Send send)
-      : send_(std::move(send)), look_([this](int fd, const Id& id, bool folder, std::uint64_t& v) {
+  /// `most_watched`: inodes; beyond it begins anew.
+  explicit Source(Send send, std::size_t most_watched = 16384)
+      : send_(std::move(send)),
+        most_watched_(most_watched),
+        look_([this](int fd, const Id& id, bool folder, std::uint64_t& v) {
           return watch(fd, id, folder, v);
         }) {}
   Source(const Source&) = delete;
@@ -62,6 +65,10 @@ class Source {
   /// The file that this user's processes were told of with this id, open, if it is still known; -1: it is
   /// not.  It stays ours.
   [[nodiscard]] int file_of(const Id& id, std::uint32_t user);
+
+  /// Closes what nobody needs any more: files whose names went half a minute ago, and everything when for a
+  /// minute nobody was elsewhere (`in_use`).  Units: milliseconds of the caller's clock.
+  void tick(std::uint64_t now_ms, bool in_use);
 
   /// Readable: read_changes() has something to do.
   [[nodiscard]] int changes_fd() const { return inotify_.get(); }
@@ -108,18 +115,21 @@ class Source {
   void changed(Watched& w, std::uint32_t mask, std::string_view name);
   void take_back(Fact fact, const Id& id, std::string_view name = {});
   void forget_all();
+  void retire(Watched& w);
   void flush();
   void tell(const Reader& reader, Subscriber& s, const Bytes& facts);
   void work();
 
   Send send_;
+  const std::size_t most_watched_;
   UniqueFd inotify_, page_fd_, shown_, news_;
   wire::names::HomePage* page_ = nullptr;
   std::unordered_map<Reader, Subscriber, ReaderHash> subscribers_;
   std::unordered_map<Reader, Bytes, ReaderHash>
       pending_;                                   // facts taken back, to be told at the end of read_changes()
   std::unordered_map<Id, Open, IdHash> retired_;  // files of inodes that have changed since
-  std::deque<Id> retired_order_;
+  std::deque<std::pair<std::uint64_t, Id>> retired_order_;  // since when
+  std::uint64_t now_ms_ = 0, used_ms_ = 0;
   Counters counters_;
 
   std::mutex lock_;  // what follows

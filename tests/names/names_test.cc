@@ -166,8 +166,10 @@ TEST_F(Names, AFileThatSomebodyMayWriteIsNotTold) {
   const Found f = learn("file");
   EXPECT_EQ(f.error, 0);
   EXPECT_EQ(reader_.node(f.id), nullptr);
+  EXPECT_TRUE(reader_.is_refused(f.id)) << "there is no use in asking again";
   ::close(fd);
   source_.read_changes();
+  EXPECT_FALSE(reader_.is_refused(f.id)) << "now there is";
   ASSERT_EQ(content(learn("file")), "text");
   // Writing through a mapping is told by nobody, opening for that is.
   const int mapped = ::open(path("file").c_str(), O_RDWR);
@@ -254,6 +256,29 @@ TEST_F(Names, BrokenBatchesAreRefused) {
   EXPECT_TRUE(store.take(seen));
 }
 
+TEST_F(Names, WhenItWatchesTooMuchItBeginsAnew) {
+  Source small(
+      [this](const Source::Reader&, const daemon::names::Bytes& batch) {
+        EXPECT_TRUE(store_.take(batch));
+        return true;
+      },
+      12);
+  ASSERT_TRUE(small.open());
+  unsigned told = 0;
+  for (int i = 0; i < 40; ++i) {
+    const std::string name = "file" + std::to_string(i);
+    write(name, "text");
+    // The first time there may be no room, or all of it may be given up; then there is.
+    for (int again = 0; again < 2 && reader_.node(look(name).id) == nullptr; ++again) {
+      small.want(kNode, path(name));
+      small.settle();
+      small.read_changes();
+    }
+    if (content(look(name)) == "text") ++told;
+  }
+  EXPECT_GE(told, 30U);
+}
+
 TEST_F(Names, AFileIsKeptForThoseWhoHaveItOpen) {
   write("file", "text");
   const Found f = learn("file");
@@ -265,6 +290,22 @@ TEST_F(Names, AFileIsKeptForThoseWhoHaveItOpen) {
   EXPECT_EQ(::pread(fd, text, sizeof text, 0), 4);
   EXPECT_STREQ(text, "text");
   EXPECT_EQ(source_.file_of(f.id, kNode.user + 1), -1) << "another user's";
+  source_.tick(20'000, true);
+  EXPECT_GE(source_.file_of(f.id, kNode.user), 0);
+  source_.tick(40'000, true);
+  EXPECT_EQ(source_.file_of(f.id, kNode.user), -1) << "its disk space is wanted back";
+}
+
+TEST_F(Names, WhenNobodyIsElsewhereItHoldsNothing) {
+  write("file", "text");
+  source_.tick(1000, true);
+  const Found f = learn("file");
+  source_.tick(50'000, false);
+  EXPECT_GE(source_.file_of(f.id, kNode.user), 0);
+  source_.tick(90'000, false);
+  source_.tick(130'000, false);
+  EXPECT_EQ(source_.file_of(f.id, kNode.user), -1);
+  EXPECT_EQ(content(learn("file")), "text") << "and begins anew";
 }
 
 }  // namespace

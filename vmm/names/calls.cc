@@ -114,7 +114,7 @@ Found Calls::look(std::uint64_t path, int folder, bool follow, std::string& text
   if (!path_of(path, text) || (text[0] != '/' && folder != AT_FDCWD)) return found;
   const Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
   found = reader_.look(text, circumstances_.here, follow, who);
-  if (found.error == kUnknown) miss(text);
+  if (found.error == kUnknown && !found.refused) miss(text);
   if (fresh_ || found.error == kUnknown) return found;
   // Known, but perhaps not any more; home may have given up telling while nobody was here.
   if (!poked_) miss(text);
@@ -207,7 +207,7 @@ bool Calls::access(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_
   if (wanted == F_OK) return done(regs, 0);
   // Writing depends on more than the mode; running a file, for root, as well.
   const Record* const node = reader_.node(f.id);
-  if (node == nullptr) miss(text);
+  if (node == nullptr && !reader_.is_refused(f.id)) miss(text);
   if (node == nullptr || (wanted & W_OK) != 0) return false;
   const struct stat& s = Reader::facts(*node).status;
   Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
@@ -223,7 +223,7 @@ bool Calls::status(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_
   if (f.kind == Kind::Link) return false;
   const Record* const node = reader_.node(f.id);
   if (node == nullptr) {
-    miss(text);
+    if (!reader_.is_refused(f.id)) miss(text);
     return false;
   }
   return put_status(regs, node, to);
@@ -248,7 +248,7 @@ bool Calls::open_file(GuestRegs& regs, int folder, std::uint64_t path, std::uint
   if (f.kind != Kind::File || (how & O_ACCMODE) != O_RDONLY || (how & ~kPlain) != 0) return false;
   const Record* const node = reader_.node(f.id);
   if (node == nullptr) {
-    miss(text);
+    if (!reader_.is_refused(f.id)) miss(text);
     return false;
   }
   if ((node->flags & kContent) == 0 || !alone || !used_known_ || ~used_ == 0) return false;

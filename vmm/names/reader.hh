@@ -29,6 +29,7 @@ struct Found {
   Id id;
   std::string_view text;      ///< of a link, in the store
   std::int64_t until_ns = 0;  ///< of a link, as NodeFacts::until_ns
+  bool refused = false;       ///< with kUnknown: home does not tell
 };
 inline constexpr int kUnknown = -1;
 
@@ -57,6 +58,8 @@ class Reader {
   [[nodiscard]] Found look(std::string_view path, const Id& here, bool follow, const Who& who) const;
   /// Status and content of an inode; nullptr: not known.
   [[nodiscard]] const Record* node(const Id& id) const;
+  /// Home does not tell them.
+  [[nodiscard]] bool is_refused(const Id& id) const;
   /// The facts of such a record; the content is behind them.
   static const NodeFacts& facts(const Record& r) { return *reinterpret_cast<const NodeFacts*>(r.data()); }
   static const std::byte* content(const Record& r) {
