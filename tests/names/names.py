@@ -69,7 +69,8 @@ def move(cluster, pid, to):
 
 def changes(cluster, guest, engine, work, rounds, native, way):
     """`way`: nodes of parent and child, or "tour": the child moves all the time."""
-    command = [guest, str(rounds)]
+    # While it moves, the VMM's own descriptors come and go beside the guest's: for a moment a number may be taken.
+    command = [guest, str(rounds)] + (["any"] if way == "tour" else [])
     if not native:
         command = [cluster.vmm, "launch", "--engine", engine, "--node", "2" if way == "both away" else "1", "--", *command]
     p = subprocess.Popen(command, env=cluster.env, cwd=folder(work, f"{'native' if native else way}".replace(" ", "-")),

@@ -29,7 +29,8 @@ constexpr unsigned kMostTries = 200;
 
 // Read before main(): later the environment's memory is the guest's.
 const bool kServed = [] {
-  const char* const text = std::getenv("HPCVMM_SHARE");  // NOLINT(concurrency-mt-unsafe): no second thread yet
+  const char* const text =
+      std::getenv("HPCVMM_SHARE");  // NOLINT(concurrency-mt-unsafe): no second thread yet
   return text != nullptr && text[0] == '1' && text[1] == 0;
 }();
 
