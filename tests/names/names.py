@@ -100,6 +100,14 @@ def changes(cluster, guest, engine, work, rounds, native, way):
         raise Failure(f"{way}: status {p.returncode}\n{out}")
 
 
+def threads(cluster, guest, engine, work):
+    """Several threads look at once, into memory that is not there yet."""
+    there = subprocess.run([cluster.vmm, "launch", "--engine", engine, "--node", "2", "--", guest, "threads", "150"], cwd=folder(work, "threads"),
+                           env=cluster.env, capture_output=True, text=True, timeout=60, check=False)
+    if there.returncode != 0 or there.stdout != "wrong 0\n":
+        raise Failure(f"status {there.returncode}, {there.stdout}{there.stderr}")
+
+
 def stays_there(cluster, guest, engine, work):
     """Calls about names and files that do not change stay where the process is."""
     times = 1000
@@ -134,7 +142,8 @@ def main():
     try:
         changes(cluster, guest, o.engine, work, o.rounds, True, "native")
         cluster.up()
-        for what, run in [("looks at what does not change", lambda: stays_there(cluster, guest, o.engine, work))] + [
+        for what, run in [("looks at what does not change", lambda: stays_there(cluster, guest, o.engine, work)),
+                          ("looks with four threads", lambda: threads(cluster, guest, o.engine, work))] + [
                 (f"looks at what changes, {way}", lambda way=way: changes(cluster, guest, o.engine, work, o.rounds, False, way))
                 for way in ("child away", "both away", "tour")]:
             try:

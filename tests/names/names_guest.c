@@ -1,11 +1,15 @@
 /* Changes names and files, while another process looks at them; both say what they see.
  *
- *   names_guest ROUNDS [any]  a parent that changes, a child that looks: after each change both look, and
- * must see the same. Prints "pid N" (the child's) first, "go" begins with a line on stdin. names_guest look N
- * looks at files that nobody changes, N times; prints a sum.
+ * names_guest ROUNDS [any]: a parent that changes, a child that looks; after each change both look, and must
+ * see the same.  Prints "pid N" (the child's) first, begins with a line on stdin.
+ *
+ * names_guest look N: looks at files that nobody changes, N times; prints a sum.
+ *
+ * names_guest threads N: the same from four threads at once, without opening.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,7 +208,36 @@ static int stable(unsigned times) {
   return 0;
 }
 
+static unsigned looks;
+static void* looker(void* arg) {
+  unsigned* const wrong = arg;
+  for (unsigned i = 0; i < looks; ++i) {
+    /* Fresh memory each time: what is written there has to come from somewhere else. */
+    char* const room = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct stat* const s = (struct stat*)(room + 64);
+    strcpy(room + 4096, "stable/file");
+    if (stat(room + 4096, s) != 0 || s->st_size != 26) ++*wrong;
+    if (readlink(room + 4096, room, 64) >= 0 || errno != EINVAL) ++*wrong;
+    if (access("stable/none", R_OK) == 0 || errno != ENOENT) ++*wrong;
+    munmap(room, 8192);
+  }
+  return NULL;
+}
+
+static int threads(unsigned times) {
+  pthread_t t[4];
+  unsigned wrong[4] = {0};
+  mkdir("stable", 0755);
+  put("stable/file", "a file that stays as it is");
+  looks = times;
+  for (int i = 0; i < 4; ++i) pthread_create(&t[i], NULL, looker, &wrong[i]);
+  for (int i = 0; i < 4; ++i) pthread_join(t[i], NULL);
+  printf("wrong %u\n", wrong[0] + wrong[1] + wrong[2] + wrong[3]);
+  return 0;
+}
+
 int main(int argc, char** argv) {
+  if (argc == 3 && strcmp(argv[1], "threads") == 0) return threads((unsigned)atoi(argv[2]));
   if (argc == 3 && strcmp(argv[1], "look") == 0) return stable((unsigned)atoi(argv[2]));
   dup2(0, 9);
   numbers = argc == 2;

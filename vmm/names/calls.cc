@@ -35,6 +35,15 @@ class Hold {
   std::atomic_flag& flag_;
 };
 
+/// What holds for the call that this thread is answering.
+struct Answering {
+  Who who;
+  Id here;
+  std::uint64_t generation = 0;
+  bool fresh = false;
+};
+thread_local Answering t_call;
+
 constexpr std::uint64_t bit(std::uint64_t n) { return std::uint64_t{1} << n; }
 
 /// The system call behind a result, as the kernel sees it: the arguments of x86-64.
@@ -73,7 +82,7 @@ void Calls::require(std::uint64_t epoch) {
 
 /// What the store says is what home would say, as far as anybody can tell.
 bool Calls::is_fresh() const {
-  return (generation_ & 1) == 0 && reader_.is_as_new_as(required_.load(std::memory_order_acquire));
+  return (t_call.generation & 1) == 0 && reader_.is_as_new_as(required_.load(std::memory_order_acquire));
 }
 
 const Calls::File* Calls::find(int descriptor) const {
@@ -94,6 +103,7 @@ bool Calls::path_of(std::uint64_t guest, std::string& out) const {
 void Calls::miss(const std::string& path) {
   constexpr std::size_t kMostAsked = 512;
   std::string whole = path;
+  const Hold hold(busy_);
   if (path[0] != '/') {
     if (circumstances_.path[0] != '/') return;
     whole = std::string(circumstances_.path) + "/" + path;
@@ -112,20 +122,19 @@ Found Calls::look(std::uint64_t path, int folder, bool follow, std::string& text
   Found found;
   found.error = kUnknown;
   if (!path_of(path, text) || (text[0] != '/' && folder != AT_FDCWD)) return found;
-  const Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
-  found = reader_.look(text, circumstances_.here, follow, who);
+  const Who who = t_call.who;
+  found = reader_.look(text, t_call.here, follow, who);
   if (found.error == kUnknown && !found.refused) miss(text);
-  if (fresh_ || found.error == kUnknown) return found;
+  if (t_call.fresh || found.error == kUnknown) return found;
   // Known, but perhaps not any more; home may have given up telling while nobody was here.
-  if (!poked_) miss(text);
-  poked_ = true;
+  if (!poked_.exchange(true)) miss(text);
   found.error = kUnknown;
   return found;
 }
 
 /// What was read was there all the time.  Then this is the call's result.
 bool Calls::done(GuestRegs& regs, std::int64_t result) const {
-  if (reader_.generation() != generation_) return false;
+  if (reader_.generation() != t_call.generation) return false;
   regs.rax = static_cast<std::uint64_t>(result);
   return true;
 }
@@ -134,12 +143,20 @@ bool Calls::is_valid(const File& f) const {
   return reader_.generation() == f.generation && f.record->alive.load(std::memory_order_acquire) != 0;
 }
 
+/// False: nothing may be looked up.
+bool Calls::begin_call() {
+  const Hold hold(busy_);
+  if ((circumstances_.flags & kUsable) == 0) return false;
+  t_call.who = {circumstances_.user, (circumstances_.flags & kPowerful) != 0};
+  t_call.here = circumstances_.here;
+  t_call.generation = reader_.generation();
+  t_call.fresh = is_fresh();
+  return true;
+}
+
 // NOLINTNEXTLINE(readability-function-size): one case a call
 bool Calls::answer(GuestRegs& regs, bool alone) {
-  if (!reader_.there() || (circumstances_.flags & kUsable) == 0) return false;
-  const Hold hold(busy_);
-  generation_ = reader_.generation();
-  fresh_ = is_fresh();
+  if (!reader_.there() || !begin_call()) return false;
   const Args a(regs);
   switch (regs.rax) {
     case SYS_readlink: return readlink(regs, AT_FDCWD, a[0], a[1], a[2]);
@@ -155,17 +172,17 @@ bool Calls::answer(GuestRegs& regs, bool alone) {
       const int flags = a.fd(3);
       if ((flags & AT_EMPTY_PATH) != 0) {
         std::array<char, 1> none{};
-        const File* const f = find(a.fd(0));
-        return f != nullptr && fresh_ && is_valid(*f) && mem::copy_in_string(none.data(), a[1], 1) == 0 &&
-               put_status(regs, f->record, a[2]);
+        const File* const f = alone ? find(a.fd(0)) : nullptr;
+        return f != nullptr && t_call.fresh && is_valid(*f) &&
+               mem::copy_in_string(none.data(), a[1], 1) == 0 && put_status(regs, f->record, a[2]);
       }
       if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) != 0) return false;
       return status(regs, a.fd(0), a[1], a[2], (flags & AT_SYMLINK_NOFOLLOW) == 0);
     }
-    case SYS_close: return close(regs, a.fd(0));
+    case SYS_close: return alone && close(regs, a.fd(0));
     default: break;
   }
-  if (files_.empty() || !fresh_) return false;
+  if (!alone || files_.empty() || !t_call.fresh) return false;
   File* const f = find(a.fd(0));
   if (f == nullptr || !is_valid(*f)) return false;
   switch (regs.rax) {
@@ -194,7 +211,7 @@ bool Calls::readlink(GuestRegs& regs, int folder, std::uint64_t path, std::uint6
   std::array<char, wire::names::kMostLinkText> copy{};
   const std::size_t n = std::min({f.text.size(), copy.size(), static_cast<std::size_t>(room)});
   std::memcpy(copy.data(), f.text.data(), n);
-  if (reader_.generation() != generation_ || !mem::copy_out(to, copy.data(), n)) return false;
+  if (reader_.generation() != t_call.generation || !mem::copy_out(to, copy.data(), n)) return false;
   return done(regs, static_cast<std::int64_t>(n));
 }
 
@@ -210,7 +227,7 @@ bool Calls::access(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_
   if (node == nullptr && !reader_.is_refused(f.id)) miss(text);
   if (node == nullptr || (wanted & W_OK) != 0) return false;
   const struct stat& s = Reader::facts(*node).status;
-  Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
+  Who who = t_call.who;
   if (who.powerful && (wanted & X_OK) != 0 && !S_ISDIR(s.st_mode)) who.powerful = false;
   return Reader::may(who, s.st_uid, s.st_mode, wanted) && done(regs, 0);
 }
@@ -231,7 +248,7 @@ bool Calls::status(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_
 
 bool Calls::put_status(GuestRegs& regs, const Record* node, std::uint64_t to) {
   const NodeFacts facts = Reader::facts(*node);
-  if (!is_readable(facts.until_ns) || reader_.generation() != generation_) return false;
+  if (!is_readable(facts.until_ns) || reader_.generation() != t_call.generation) return false;
   return mem::put(to, facts.status) && done(regs, 0);
 }
 
@@ -253,13 +270,14 @@ bool Calls::open_file(GuestRegs& regs, int folder, std::uint64_t path, std::uint
   }
   if ((node->flags & kContent) == 0 || !alone || !used_known_ || ~used_ == 0) return false;
   const NodeFacts& facts = Reader::facts(*node);
-  const Who who{circumstances_.user, (circumstances_.flags & kPowerful) != 0};
+  const Who who = t_call.who;
   if (!is_readable(facts.until_ns) || !Reader::may(who, facts.status.st_uid, facts.status.st_mode, 4))
     return false;
   const int descriptor = __builtin_ctzll(~used_);
   if (!done(regs, descriptor)) return false;
+  const Hold hold(busy_);
   used_ |= bit(static_cast<unsigned>(descriptor));
-  files_.push_back({descriptor, how, 0, f.id, generation_, node, std::move(text)});
+  files_.push_back({descriptor, how, 0, f.id, t_call.generation, node, std::move(text)});
   return true;
 }
 
@@ -275,7 +293,7 @@ bool Calls::read(GuestRegs& regs, File& f, std::uint64_t to, std::uint64_t bytes
   // By way of a copy: the store may be wiped while it is read, and the guest must not see that.
   std::vector<std::byte> copy(n);
   if (n != 0) std::memcpy(copy.data(), Reader::content(*f.record) + at, n);
-  if (reader_.generation() != generation_) return false;
+  if (reader_.generation() != t_call.generation) return false;
   if (n != 0 && !mem::copy_out(to, copy.data(), n)) return false;
   if (moves) f.position += n;
   return done(regs, static_cast<std::int64_t>(n));
@@ -299,6 +317,7 @@ bool Calls::seek(GuestRegs& regs, File& f, std::int64_t by, std::uint64_t whence
 bool Calls::close(GuestRegs& regs, int descriptor) {
   const File* const f = find(descriptor);
   if (f == nullptr || !done(regs, 0)) return false;
+  const Hold hold(busy_);
   used_ &= ~bit(static_cast<unsigned>(descriptor));
   files_.erase(files_.begin() + (f - files_.data()));
   return true;

@@ -56,6 +56,7 @@ class Calls {
     std::string path;
   };
 
+  bool begin_call();
   [[nodiscard]] bool is_fresh() const;
   bool is_known(int descriptor) const { return find(descriptor) != nullptr; }
   const File* find(int descriptor) const;
@@ -81,9 +82,10 @@ class Calls {
   Reader reader_;
   Circumstances circumstances_;
   std::atomic<std::uint64_t> required_{0};
-  std::uint64_t generation_ = 0;  // when the call that is being answered began
-  bool fresh_ = false, poked_ = false;
-  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;  // files_ and what follows
+  std::atomic<bool> poked_{false};
+  // circumstances_, files_ and what follows; never held while guest memory is touched: the fault may need who
+  // waits for it.  An open file is its thread's own all the same: there is no other one.
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::vector<File> files_;
   std::uint64_t used_ = 0;  // descriptors in use, here or at home
   bool used_known_ = false;
