@@ -309,8 +309,10 @@ def orders(a, cluster, programs, results):
         raise Failure("why, as people see it, does not say that it is locked")
     # Expel waits until the guests have gone, even the locked one.
     cluster.verb("ctl", 3, "expel=true")
-    if cluster.where(first) == 3 or cluster.node(3)["guests"] != 0 or "expel" not in cluster.node(3)["orders"]:
+    if cluster.node(3)["guests"] != 0 or "expel" not in cluster.node(3)["orders"]:
         raise Failure(f"expel left somebody: {cluster.node(3)}")
+    # The home hears of it a moment after the node that it has left.
+    until("ps shows it elsewhere", lambda: cluster.where(first) != 3, 2)
     if cluster.verb("ctl", 3, "expell=true", good=False).returncode == 0:
         raise Failure("an unknown setting was taken")
     cluster.verb("ctl", 3, "expel=false", "hysteresis=0.25")
