@@ -4,7 +4,8 @@
 - a source file has at most 700 lines (600 is the aim);
 - every folder with source has a README.md, its own or, for PART_OF, its parent's;
 - text ends with a newline and has no trailing blanks, tabs in C++ or merge markers;
-- a header has #pragma once (or #ifndef, where assembler reads it, too).
+- a header has #pragma once (or #ifndef, where assembler reads it, too);
+- nothing is tracked that is no text: programs, core files and what tests leave behind come in with `git add` unseen.
 """
 import pathlib
 import subprocess
@@ -42,6 +43,12 @@ def problems_of(root, name):
             yield f"{name}:{number}: a merge marker"
 
 
+def binaries(root, names):
+    for name in names:
+        if b"\0" in (root / name).read_bytes():
+            yield f"{name}: no text; git rm it"
+
+
 def missing_readmes(root, names):
     folders = {pathlib.PurePath(n).parent for n in names if pathlib.PurePath(n).suffix in SOURCE}
     for folder in sorted(folders):
@@ -54,7 +61,7 @@ def missing_readmes(root, names):
 def main():
     root = pathlib.Path(sys.argv[1]).resolve()
     names = tracked(root)
-    found = [p for name in names for p in problems_of(root, name)] + list(missing_readmes(root, set(names)))
+    found = [p for name in names for p in problems_of(root, name)] + list(binaries(root, names)) + list(missing_readmes(root, set(names)))
     print("\n".join(found) or f"files: ok ({len(names)})")
     return bool(found) or not names
 
