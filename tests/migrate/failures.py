@@ -368,6 +368,30 @@ def belongings(work, name):
     return found
 
 
+def run_checks(name, checks, env=None):
+    """main() of a test over one cluster: BIN-FOLDER TESTS-FOLDER ENGINE as arguments, then each of
+    `checks(cluster, tests, engine)`."""
+    bins, tests = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
+    work = pathlib.Path(tempfile.mkdtemp(prefix=f"hpc-vmm-{name}-"))
+    work.chmod(0o755)
+    cluster = Cluster(bins, tests, "memif", work)
+    cluster.env.update(env or {})
+    wrong = None
+    try:
+        cluster.up()
+        for check in checks:
+            check(cluster, tests, sys.argv[3])
+    except Failure as f:
+        wrong = f
+    finally:
+        down = cluster.verb("down")
+        shutil.rmtree(work)
+    if down.returncode != 0:
+        wrong = wrong or f"down: {down.stderr}"
+    print(wrong or f"{name}: ok")
+    return 1 if wrong else 0
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("bins", type=pathlib.Path)

@@ -7,14 +7,12 @@ there and SIGCONT lets it go on, and a signal ends it.  Needs root.
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-from failures import Cluster, Failure, stat_of, until
+from failures import Failure, run_checks, stat_of, until
 
 WORDS = ["60", "two words", ""]  # it would run for a minute
 
@@ -86,26 +84,5 @@ def check_cantmove(cluster, tests, engine):
             process.wait()
 
 
-def main():
-    bins, tests = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
-    work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-presence-"))
-    work.chmod(0o755)
-    cluster = Cluster(bins, tests, "memif", work)
-    wrong = None
-    try:
-        cluster.up()
-        check(cluster, tests, sys.argv[3])
-        check_cantmove(cluster, tests, sys.argv[3])
-    except Failure as f:
-        wrong = f
-    finally:
-        down = cluster.verb("down")
-        shutil.rmtree(work)
-    if down.returncode != 0:
-        wrong = wrong or f"down: {down.stderr}"
-    print(wrong or "presence: ok")
-    return 1 if wrong else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_checks("presence", [check, check_cantmove]))

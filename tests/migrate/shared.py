@@ -7,14 +7,12 @@ has been killed, and where a process that hpc-vmm does not run maps or opens it,
 import mmap
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-from failures import Cluster, Failure, until
+from failures import Failure, run_checks, until
 
 
 class Keeper:
@@ -111,27 +109,5 @@ def check_outsider(cluster, tests, engine):
         name.unlink()
 
 
-def main():
-    bins, tests = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
-    work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-shared-"))
-    work.chmod(0o755)
-    cluster = Cluster(bins, tests, "memif", work)
-    cluster.env["HPCVMM_SHARE"] = "1"
-    wrong = None
-    try:
-        cluster.up()
-        check(cluster, tests, sys.argv[3])
-        check_outsider(cluster, tests, sys.argv[3])
-    except Failure as f:
-        wrong = f
-    finally:
-        down = cluster.verb("down")
-        shutil.rmtree(work)
-    if down.returncode != 0:
-        wrong = wrong or f"down: {down.stderr}"
-    print(wrong or "shared: ok")
-    return 1 if wrong else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_checks("shared", [check, check_outsider], {"HPCVMM_SHARE": "1"}))
