@@ -62,12 +62,10 @@ def cantmove_of(cluster, pid):
     return next((p["cantmove"] for p in found if p["pid"] == pid), None)
 
 
-def check_cantmove(cluster, tests, engine):
+def check_mapped(cluster, tests, engine, file, why, share):
     """A file that is mapped to be written is named as long as it is, before anybody has tried to move the process."""
-    file = cluster.work / "file"
-    why = f"shared memory mapping ({file}, 64 KiB): a file"
     process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--", tests / "shares.64", file],
-                               env=dict(cluster.env, HPCVMM_SHARE="1"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                               env=dict(cluster.env, HPCVMM_SHARE=share), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         process.stdout.readline()
         until("ps says why", lambda: (cantmove_of(cluster, process.pid) or "").startswith(why), 5)
@@ -82,6 +80,18 @@ def check_cantmove(cluster, tests, engine):
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def check_cantmove(cluster, tests, engine):
+    disk = pathlib.Path("/var/tmp") / f"hpc-vmm-presence-{cluster.name}"
+    memory = pathlib.Path("/dev/shm") / disk.name
+    try:
+        for share in ("0", "1"):
+            check_mapped(cluster, tests, engine, disk, f"shared memory mapping ({disk}, 64 KiB): a file that is written", share)
+        check_mapped(cluster, tests, engine, memory, f"shared memory mapping ({memory}, 64 KiB): HPCVMM_SHARE=1", "0")
+    finally:
+        for file in (disk, memory):
+            file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

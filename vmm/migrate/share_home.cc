@@ -26,6 +26,7 @@ constexpr std::uint64_t kUffdPagefaultWp = 1U << 0U;
 constexpr std::uint64_t kUffdWpShmem = 1U << 12U;
 constexpr std::uint32_t kTmpfs = 0x01021994;  // statfs(2)
 constexpr unsigned kMostTries = 200;
+constexpr const char* kStaysWithFile = "a file that is written through memory stays where its file is";
 
 // Read before main(): later the environment's memory is the guest's.
 const bool kServed = [] {
@@ -56,8 +57,18 @@ template <class Connect> int open_mapped(const mem::HostFile& f, const char*& wh
   // Without the right to that a name does, as long as there is one.
   if (fd < 0 && error == EPERM) fd = open_memory(f.path.data());
   why = error == EPERM ? "its sharers can only be served as root or with CAP_CHECKPOINT_RESTORE"
-                       : "a file that is written through memory stays where its file is";
+                       : kStaysWithFile;
   return fd;
+}
+
+/// Without HPCVMM_SHARE: what would help, if anything would.
+const char* why_not_served(std::uint64_t at) {
+  mem::HostFile f;
+  struct statfs fs {};
+  // Memory has no name, or one in a tmpfs.
+  const bool on_disk = mem::host_file_at(at, f) && ::statfs(f.path.data(), &fs) == 0 &&
+                       static_cast<std::uint32_t>(fs.f_type) != kTmpfs;
+  return on_disk ? kStaysWithFile : "HPCVMM_SHARE=1 lets it move";
 }
 
 }  // namespace
@@ -87,7 +98,7 @@ bool Home::share_connect(std::string& why) {
 
 /// A stretch that the server does not know of.  Under the mm lock.
 void Home::share_one(std::uint64_t begin, std::uint64_t end) {
-  if (!kServed) return share_.add(begin, end, 0, -1, "HPCVMM_SHARE=1 lets it move");
+  if (!kServed) return share_.add(begin, end, 0, -1, why_not_served(begin));
   while (begin < end) {
     mem::HostFile f;
     if (!mem::host_file_at(begin, f)) {
