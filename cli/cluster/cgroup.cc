@@ -64,7 +64,7 @@ std::vector<std::string> folders(const Names& names, unsigned node) {
   return out;
 }
 
-constexpr long kPeriodUs = 100'000;
+constexpr long kPeriodUs = 10'000;
 
 std::string quota(double cpus) {
   const long us = static_cast<long>(cpus * static_cast<double>(kPeriodUs));

@@ -115,7 +115,7 @@ void Balance::look() {
   unsigned runnable = 0;
   std::size_t looks = 0;
   const auto one = [&](pid_t pid, Track& track) {
-    if (!track.active() || looks >= kMostLooks) return;
+    if (!track.active() || looks >= kMostLooks) return track.look_away();
     ++looks;
     const unsigned n = runnable_threads(pid);
     track.look(n);

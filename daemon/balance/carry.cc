@@ -229,13 +229,13 @@ Node Balance::on_register(const Session& s, const local::Register& m, bool same_
   p.pid = s.pid;
   p.exe = s.exe;
   p.rss_mib = 0;  // of what it was before
-  p.track = Track(now_s_, 1);
   p.cpu_base_us = same_process ? process_facts(s.pid).cpu_us + s.state.remote_cpu_us : 0;
   p.remote_base_us = s.state.remote_cpu_us;
   p.calls = p.away = p.kib = p.transfers = CallRate();
   p.way = CallTime();
   p.stated = false;
   const Profile* const known = profiles_.find(p.exe, p.forked);
+  p.track = Track(now_s_, known != nullptr ? known->assumed_use() : 1);
   p.home_share = known != nullptr ? known->home_share() : 1;
   p.report = {};
   p.told = 0;

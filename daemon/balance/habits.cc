@@ -134,6 +134,8 @@ void Balance::learn_program(const OwnProcess& p, const Session& s) {
   }
   run.away_cpu_s = static_cast<double>(away_us) / 1e6 * speed;
   run.home_cpu_s = static_cast<double>(all_us - away_us) / 1e6 * speed;
+  // Elsewhere its threads were looked at there.
+  run.cpu_use = p.report.cpu_use_milli != 0 ? p.report.cpu_use_milli / 1e3 : p.track.life_mean();
   profiles_.ended(p.exe, p.forked, run, now_s_);
 }
 

@@ -32,6 +32,10 @@ void Profiles::ended(const std::string& exe, bool forked, const Run& run, double
     const double rate = static_cast<double>(run.away_calls) / run.away_cpu_s;
     p.away_calls_ps += (rate - p.away_calls_ps) / p.away_runs;
   }
+  if (run.cpu_use >= 0) {
+    p.use_runs = std::min(p.use_runs + 1, kMemory);
+    p.cpu_use += (run.cpu_use - p.cpu_use) / p.use_runs;
+  }
   p.used_s = now_s;
 }
 

@@ -15,11 +15,19 @@ struct Profile {
   double home_runs = 0;      ///< weight of that
   double away_runs = 0;      ///< weight of what was seen of it elsewhere
   double away_calls_ps = 0;  ///< calls that went home, per second of CPU time elsewhere
+  double use_runs = 0;       ///< weight of what follows
+  double cpu_use = 1;        ///< its runnable threads, the mean over its life
   double used_s = 0;         ///< when it was last heard of
 
   /// Of the calls it makes at home, the share that would go home from elsewhere.
   [[nodiscard]] float home_share() const {
     return away_runs > 0 && calls_ps > 0 ? static_cast<float>(std::min(1.0, away_calls_ps / calls_ps)) : 1;
+  }
+  /// What a new process of it counts as until it is measured: a compiler driver waits for nearly all its life, and
+  /// three of them are no load.  Never nothing, and no more than one: it begins with one thread.
+  [[nodiscard]] float assumed_use() const {
+    constexpr double kFewest = 2;
+    return use_runs < kFewest ? 1 : static_cast<float>(std::clamp(cpu_use, 0.05, 1.0));
   }
   /// Calls that go home if it runs elsewhere, per second of CPU time.
   [[nodiscard]] double went_home_ps() const { return away_runs > 0 ? away_calls_ps : calls_ps; }
@@ -41,6 +49,7 @@ class Profiles {
     std::uint64_t home_calls = 0;
     double away_cpu_s = 0;
     std::uint64_t away_calls = 0;
+    double cpu_use = -1;  ///< mean of its runnable threads; negative: not known
   };
   void ended(const std::string& exe, bool forked, const Run& run, double now_s);
   /// Null: never ended here.

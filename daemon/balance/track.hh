@@ -19,7 +19,11 @@ class Track {
   void look(unsigned runnable) {
     runnable_sum_ += runnable;
     ++looks_;
+    life_runnable_ += runnable;
+    ++life_looks_;
   }
+  /// It was not looked at, being idle.
+  void look_away() { ++life_looks_; }
   /// The end of an interval: CPU time so far.
   void sample(double now_s, std::uint64_t cpu_us, balancer::Decay decay, const balancer::DecayKnobs& knobs);
   void forget(double now_s);
@@ -28,6 +32,11 @@ class Track {
 
   [[nodiscard]] double resident_s(double now_s) const { return now_s - arrived_s_; }
   [[nodiscard]] float cpu_use() const { return cpu_use_; }
+  /// Its runnable threads, the mean of all looks; negative: too few to tell.
+  [[nodiscard]] float life_mean() const {
+    constexpr unsigned kFewest = 3;
+    return life_looks_ < kFewest ? -1 : static_cast<float>(life_runnable_) / static_cast<float>(life_looks_);
+  }
   /// CPU seconds per second of the last interval.
   [[nodiscard]] float busy() const { return busy_; }
   [[nodiscard]] std::uint64_t cpu_us() const { return cpu_us_; }
@@ -40,6 +49,7 @@ class Track {
   std::uint64_t cpu_us_ = 0;
   bool counted_ = false, active_ = true;
   unsigned runnable_sum_ = 0, looks_ = 0;
+  unsigned life_runnable_ = 0, life_looks_ = 0;
   float cpu_use_, busy_ = 0;
 };
 

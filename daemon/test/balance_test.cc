@@ -266,6 +266,26 @@ TEST(Partners, AreSeenInProc) {
   EXPECT_TRUE(held_by(-1).ends.empty());
 }
 
+TEST(Track, TheMeanOfItsLifeCountsLooksThatWereNotWorthIt) {
+  Track t(0, 1);
+  t.look(1);
+  t.look_away();
+  EXPECT_LT(t.life_mean(), 0) << "too few to tell";
+  t.look_away();
+  t.look_away();
+  EXPECT_FLOAT_EQ(t.life_mean(), 0.25F);
+}
+
+TEST(Profiles, WhatWaitsAllItsLifeIsNotTakenForLoad) {
+  Profiles p;
+  p.ended("/bin/cc", false, {0.02, 100, 0, 0, 0.01}, 1);
+  EXPECT_FLOAT_EQ(p.find("/bin/cc", false)->assumed_use(), 1) << "once may be chance";
+  p.ended("/bin/cc", false, {0.02, 100, 0, 0, 0.01}, 2);
+  EXPECT_FLOAT_EQ(p.find("/bin/cc", false)->assumed_use(), 0.05F) << "never nothing";
+  for (int i = 0; i < 20; ++i) p.ended("/bin/cc1", false, {1, 100, 0, 0, i % 2 == 0 ? 4.0 : -1.0}, 3);
+  EXPECT_FLOAT_EQ(p.find("/bin/cc1", false)->assumed_use(), 1) << "it begins with one thread";
+}
+
 TEST(Profiles, AverageRememberAndForget) {
   Profiles p;
   EXPECT_EQ(p.find("/bin/cc", false), nullptr);

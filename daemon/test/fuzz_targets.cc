@@ -40,7 +40,8 @@ void local_message(const std::uint8_t* data, std::size_t bytes) {
   const LocalMessage m = parse_local(std::as_bytes(std::span(data, bytes)));
   if (const auto* r = std::get_if<local::Register>(&m)) {
     promise(printable(r->comm) && printable(r->exe), "Register holds text for terminals");
-    promise(r->role == local::Role::Deputy || r->role == local::Role::Remote, "Register has a role");
+    promise(r->role == local::Role::Deputy || r->role == local::Role::Remote || r->role == local::Role::Share,
+            "Register has a role");
   } else if (const auto* s = std::get_if<local::State>(&m)) {
     promise(printable(s->cantmove), "State holds text for terminals");
   } else if (const auto* o = std::get_if<local::Open>(&m)) {

@@ -70,8 +70,10 @@ TEST(Fuzz, LocalMessage) {
   local::FileSeen seen;
   local::FileAsk ask;
   seen.path[0] = ask.path[0] = '/';
+  local::Register share;
+  share.role = local::Role::Share;
   run(local_message,
-      {raw(local::Register{}), raw(local::State{}), raw(open), raw(local::MoveDone{}), raw(seen), raw(ask)},
+      {raw(local::Register{}), raw(share), raw(local::State{}), raw(open), raw(local::MoveDone{}), raw(seen), raw(ask)},
       50'000);
 }
 

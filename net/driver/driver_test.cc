@@ -155,6 +155,40 @@ TEST(Waiter, SleepsAndWakes) {
   EXPECT_FALSE(waiter->add(event.get(), ~std::uint64_t{0}));
 }
 
+/// How long `waiter` would poll after `rounds` waits that an event has ended.
+Nanos spin_after(Waiter& waiter, int event, int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    while (!waiter.idle()) {
+    }
+    const std::uint64_t one = 1;
+    EXPECT_EQ(::write(event, &one, sizeof one), 8);
+    EXPECT_EQ(waiter.block(kNever).size(), 1U);
+    std::uint64_t sum = 0;
+    EXPECT_EQ(::read(event, &sum, sizeof sum), 8);
+  }
+  return waiter.spin_time();
+}
+
+TEST(Waiter, PollsOnlyWherePollingSparesTheSleep) {
+  const auto a = udp();
+  const SystemClock clock;
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  // Whatever comes within ten seconds comes soon.
+  auto soon = Waiter::create(*a, clock, {.spin_polls = 3, .spin_time = 10 * kSecond, .least_spin = kMillisecond});
+  ASSERT_TRUE(soon);
+  ASSERT_TRUE(soon->add(event.get(), 1));
+  EXPECT_EQ(soon->spin_time(), kMillisecond);
+  EXPECT_EQ(spin_after(*soon, event.get(), 2), 4 * kMillisecond);
+  EXPECT_EQ(spin_after(*soon, event.get(), 60), 10 * kSecond) << "no further";
+  ASSERT_TRUE(soon->remove(event.get()));
+  // Nothing comes within a nanosecond.
+  auto late = Waiter::create(*a, clock, {.spin_polls = 3, .spin_time = 1, .least_spin = 1});
+  ASSERT_TRUE(late);
+  ASSERT_TRUE(late->add(event.get(), 1));
+  EXPECT_EQ(spin_after(*late, event.get(), 1), 0);
+  EXPECT_TRUE(late->idle()) << "it would sleep at once";
+}
+
 TEST(Waiter, IdleLoopCostsUnderOnePercent) {
   const auto a = udp();
   const SystemClock clock;

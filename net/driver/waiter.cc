@@ -45,12 +45,20 @@ Status Waiter::remove(int fd) {
 bool Waiter::idle() {
   ++counters_.spins;
   if (empty_polls_++ == 0) empty_since_ = clock_->now();
+  if (spin_ == 0) return true;
   // The clock costs more than a poll of an empty ring: it is read now and then.
   const bool look = empty_polls_ % 16 == 0;
-  if (empty_polls_ > tuning_.spin_polls || (look && clock_->now() - empty_since_ > tuning_.spin_time))
+  if (empty_polls_ > tuning_.spin_polls || (look && clock_->now() - empty_since_ > spin_))
     return true;
   ::sched_yield();
   return false;
+}
+
+void Waiter::learn(Nanos waited) {
+  if (waited > tuning_.spin_time)
+    spin_ = spin_ > tuning_.least_spin ? spin_ / 2 : 0;
+  else
+    spin_ = std::min(std::max(tuning_.least_spin, spin_ * 2), tuning_.spin_time);
 }
 
 std::span<const std::uint64_t> Waiter::block(Nanos deadline) {
@@ -61,6 +69,7 @@ std::span<const std::uint64_t> Waiter::block(Nanos deadline) {
   timeout.tv_sec = static_cast<time_t>(std::min<Nanos>(left / kSecond, 3600));
   timeout.tv_nsec = static_cast<long>(left % kSecond);
   if (!driver_->prepare_sleep()) {
+    if (empty_polls_ != 0) learn(now - empty_since_);
     empty_polls_ = 0;
     return {};
   }
@@ -69,7 +78,10 @@ std::span<const std::uint64_t> Waiter::block(Nanos deadline) {
   const int n = ::epoll_pwait2(epoll_.get(), events.data(), kEvents, &timeout, nullptr);
   driver_->finish_sleep();
   // A timer that ran out alone is no reason to spin again: what it is for is done in one pass.
-  if (n > 0) empty_polls_ = 0;
+  if (n > 0) {
+    if (empty_polls_ != 0) learn(clock_->now() - empty_since_);
+    empty_polls_ = 0;
+  }
   for (int i = 0; i < n; ++i) {
     const auto& event = events[static_cast<std::size_t>(i)];
     if (event.data.u64 != kDriverTag) tags_.push_back(event.data.u64);

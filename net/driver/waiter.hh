@@ -1,6 +1,7 @@
 // Waiter: the adaptive sleep of a loop over a driver and other descriptors.  While there is work it costs
 // nothing; without work it polls for a short while, giving the CPU to others between polls, and then blocks
-// in the kernel.
+// in the kernel.  How long it polls follows from how long it had to wait lately (as KVM's halt polling does):
+// where answers come at once, polling saves the wake-up; where they do not, it only takes CPU time.
 //
 //     for (;;) {
 //       const Nanos deadline = transport.poll();            // and the loop's own rings
@@ -24,8 +25,9 @@
 namespace hpcvmm::net {
 
 struct WaiterTuning {
-  std::uint32_t spin_polls = 2000;       ///< empty polls before it blocks...
+  std::uint32_t spin_polls = 2000;       ///< empty polls before it blocks, at most...
   Nanos spin_time = 200 * kMicrosecond;  ///< ...or this long, whichever comes first
+  Nanos least_spin = 10 * kMicrosecond;  ///< where it begins; 0 after waits that no spin would have spared
 };
 
 struct WaiterCounters {
@@ -53,15 +55,21 @@ class Waiter {
   std::span<const std::uint64_t> block(Nanos deadline);
 
   [[nodiscard]] const WaiterCounters& counters() const { return counters_; }
+  /// How long it would poll now.
+  [[nodiscard]] Nanos spin_time() const { return spin_; }
 
  private:
   Waiter(Driver& driver, const Clock& clock, WaiterTuning tuning, UniqueFd epoll)
-      : driver_(&driver), clock_(&clock), tuning_(tuning), epoll_(std::move(epoll)) {}
+      : driver_(&driver), clock_(&clock), tuning_(tuning), epoll_(std::move(epoll)), spin_(tuning.least_spin) {}
+
+  /// Something came `waited` after the last work was done.
+  void learn(Nanos waited);
 
   Driver* driver_;
   const Clock* clock_;
   WaiterTuning tuning_;
   UniqueFd epoll_;
+  Nanos spin_;
   std::uint32_t empty_polls_ = 0;
   Nanos empty_since_ = 0;
   std::vector<std::uint64_t> tags_;
