@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""storm.py [--bay OPTIONS] [--at-calls N] HPC-VMM PATCHBAY ENGINE MS MIN_MOVES PROGRAM [ARGS...]
+"""storm.py [--bay OPTIONS] [--at-calls N] [--most-failed N] HPC-VMM PATCHBAY ENGINE MS MIN_MOVES PROGRAM [ARGS...]
 
 Runs PROGRAM natively, then under hpc-vmm while a patch bay (with OPTIONS) moves it every MS milliseconds, or, with MS 0
 and --at-calls, while each of its processes moves at each of its first N system calls.  Fails on any difference in output
-or status, and when fewer than MIN_MOVES moves were made.
+or status, and when fewer than MIN_MOVES moves were made, or more than --most-failed of them failed.
 """
 import argparse
 import os
@@ -20,6 +20,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bay", default="", help="options of patchbay, in one word; a bad link without --seed gets a new one")
     parser.add_argument("--at-calls", type=int, default=0)
+    parser.add_argument("--most-failed", type=int, help="default: any number")
     for name in ("vmm", "bay_program", "engine", "ms", "least"):
         parser.add_argument(name)
     parser.add_argument("program", nargs=argparse.REMAINDER)
@@ -61,7 +62,9 @@ def main():
     same = (native.returncode, native.stdout, native.stderr) == (guest.returncode, guest.stdout, guest.stderr)
     if not same:
         print("native:", native.stdout.decode(errors="replace")[-300:], native.stderr.decode(errors="replace")[-300:])
-    return 0 if same and moves >= int(a.least) else 1
+    failed = 0 if a.at_calls else int(re.search(r"failed (\d+)", said[-1]).group(1))
+    too_many = a.most_failed is not None and failed > a.most_failed
+    return 0 if same and moves >= int(a.least) and not too_many else 1
 
 
 if __name__ == "__main__":

@@ -31,6 +31,17 @@ constexpr std::uint64_t kOpenLimitMs = 10'000;
 constexpr std::uint64_t kStashBegin = kArenaEnd;
 constexpr std::uint64_t kStashEnd = kZoneEnd;
 
+/// Calls `f(begin, end)` for each part of [begin, end) that is one mapping of the host's, until it says false.
+template <typename F>
+bool each_piece(std::uint64_t begin, std::uint64_t end, const std::vector<std::uint64_t>& host_begins, F f) {
+  for (auto it = std::upper_bound(host_begins.begin(), host_begins.end(), begin);
+       it != host_begins.end() && *it < end; ++it) {
+    if (!f(begin, *it)) return false;
+    begin = *it;
+  }
+  return f(begin, end);
+}
+
 }  // namespace
 
 int Home::open_channel(std::uint32_t node, std::string& why) {
@@ -179,6 +190,20 @@ int Home::depart(std::uint32_t node, std::string& why) {
   return 0;
 }
 
+/// Nobody watches any mapping.  Closing the userfaultfd is not enough: a vfork child has a copy of it, so the
+/// mappings would stay watched, by nobody who answers, and the next move could not watch them (EBUSY).
+void Home::unwatch_all_locked() {
+  if (uffd_.fd() < 0 && !written_.is_open()) return;
+  refresh_stacks_locked();
+  const std::vector<std::uint64_t> host_begins = mem::host_mapping_begins();
+  for (const auto& [from, v] : mm_->vmas_locked())
+    each_piece(from, v.end, host_begins, [&](std::uint64_t begin, std::uint64_t end) {
+      if (uffd_.fd() >= 0) uffd_.unwatch(begin, end);
+      if (written_.is_open()) written_.untrack(begin, end);
+      return true;
+    });
+}
+
 void Home::undo_ask() {
   if (channel_ != 0) close_channel();
   share_back();
@@ -210,6 +235,10 @@ int Home::go_out(std::uint32_t node, local::Mode mode, std::string& why) {
   const bool at_once = mode == local::Mode::Precopy || (rc == 0 && stash_is_small());
   if (rc == 0 && at_once) push_stash();
   release_all();
+  if (rc != 0) {
+    const mem::LockGuard guard(mm_->lock());
+    unwatch_all_locked();
+  }
   written_.close();
   if (rc != 0) {
     undo_ask();
@@ -269,13 +298,9 @@ bool Home::stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot,
 /// one by one: since Linux 6.17 it moves several at once, but stops in the middle when userfaultfd watches
 /// them.
 bool Home::stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins, bool quiet) {
-  std::uint64_t at = e.begin;
-  for (auto it = std::upper_bound(host_begins.begin(), host_begins.end(), e.begin);
-       it != host_begins.end() && *it < e.end; ++it) {
-    if (!stash_one(at, *it, e.prot, quiet)) return false;
-    at = *it;
-  }
-  return stash_one(at, e.end, e.prot, quiet);
+  return each_piece(e.begin, e.end, host_begins, [&](std::uint64_t begin, std::uint64_t end) {
+    return stash_one(begin, end, e.prot, quiet);
+  });
 }
 
 bool Home::set_aside(const std::vector<MapEntry>& entries, bool quiet) {
@@ -285,13 +310,18 @@ bool Home::set_aside(const std::vector<MapEntry>& entries, bool quiet) {
   return true;
 }
 
-/// What the remote has to have, as the mappings are now.
-std::vector<MapEntry> Home::describe_all_locked() {
-  std::vector<MapEntry> entries;
+/// The kernel makes them grow without a word.
+void Home::refresh_stacks_locked() {
   std::vector<std::uint64_t> stacks;
   for (const auto& [begin, v] : mm_->vmas_locked())
     if (v.grows_down) stacks.push_back(begin);
   for (const std::uint64_t begin : stacks) mm_->refresh_stack_locked(begin);
+}
+
+/// What the remote has to have, as the mappings are now.
+std::vector<MapEntry> Home::describe_all_locked() {
+  refresh_stacks_locked();
+  std::vector<MapEntry> entries;
   for (const auto& [begin, v] : mm_->vmas_locked()) describe(begin, v, entries);
   return entries;
 }

@@ -198,6 +198,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void stop_all();
   void release_all();
   bool wait_until_quiet();
+  void refresh_stacks_locked();
   std::vector<MapEntry> describe_all_locked();
   int prepare_remote(std::string& why);
   int wait_prepared(Stream stream, std::string& why);
@@ -231,6 +232,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::uint64_t stash_address(std::uint64_t begin, std::uint64_t bytes);
   bool stash_one(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, bool quiet);
   bool stash_pieces(const MapEntry& e, const std::vector<std::uint64_t>& host_begins, bool quiet);
+  void unwatch_all_locked();
   static void ring_bell(int fd);
 
   // undo.cc

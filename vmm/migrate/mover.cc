@@ -444,6 +444,7 @@ void Home::come_back() {
   {
     const mem::LockGuard guard(mm_->lock());
     mm_->set_away_locked(nullptr);
+    unwatch_all_locked();
   }
   close_uffd_ = 1;
   ring_bell(pager_poke_);

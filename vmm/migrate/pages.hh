@@ -25,6 +25,7 @@ class Uffd {
   /// Faults on missing and write-protected pages of [begin, end) come to us.  Errors: EINVAL a mapping that
   /// is not anonymous.
   Status watch(std::uint64_t begin, std::uint64_t end);
+  /// Whoever waits there goes on.  What is not watched, or no mapping of one kind, stays as it is.
   void unwatch(std::uint64_t begin, std::uint64_t end);
   /// Installs a page and wakes who waits for it.  0, EEXIST it is there already, ENOENT no such mapping, or
   /// another errno value.
