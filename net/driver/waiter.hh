@@ -26,7 +26,7 @@ namespace hpcvmm::net {
 
 struct WaiterTuning {
   std::uint32_t spin_polls = 2000;       ///< empty polls before it blocks, at most...
-  Nanos spin_time = 200 * kMicrosecond;  ///< ...or this long, whichever comes first
+  Nanos spin_time = 50 * kMicrosecond;  ///< ...or this long, whichever comes first
   Nanos least_spin = 10 * kMicrosecond;  ///< where it begins; 0 after waits that no spin would have spared
 };
 

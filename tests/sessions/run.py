@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the sessions of sessions.toml natively and in `hpc-vmm shell` over several nodes, and compares what they print.
 
-run.py [--only NAME]... [--full] [--nodes N] [--cpus LIST] [--policy P] [--on-one-node] [--json] [--list]
+run.py [--only NAME]... [--full] [--nodes N] [--cpus LIST] [--policy P] [--on-one-node] [--jobs N] [--json] [--list]
 
 Makes a cluster of its own (--cluster names it) unless one of that name is up, and ends what it made.  Prints a table:
 name, result, seconds natively and in the shell, the processes that were
@@ -86,7 +86,7 @@ def run_one(session, args, cluster, base):
     work = base / session["name"]
     work.mkdir(parents=True, exist_ok=True)
     environment = {"SRC": str(HERE / "src"), "SAMPLES": str(ROOT / "build/release/samples"),
-                   **session["full" if args.full else "small"]}
+                   **session["full" if args.full else "small"], **({"JOBS": str(args.jobs)} if args.jobs else {})}
     if "source" in session:
         subprocess.run([HERE / "fetch_source.sh", session["source"], SOURCES], check=True)
         environment["SOURCE"] = str(SOURCES / session["source"])
@@ -124,6 +124,7 @@ def parse():
     parser.add_argument("--cpus", default="", help="as for hpc-vmm up")
     parser.add_argument("--policy", default="", help="as for hpc-vmm up")
     parser.add_argument("--on-one-node", action="store_true")
+    parser.add_argument("--jobs", type=int, default=0, help="for make; default: nproc, as the session sees it")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one quick run; ten times that for a full one")
     parser.add_argument("--cluster", default=os.environ.get("HPCVMM_CLUSTER", "sess"))
     parser.add_argument("--hpc-vmm", default=str(ROOT / "build/release/bin/hpc-vmm"))
