@@ -3,8 +3,8 @@
 
 The balancer of a real cluster of three nodes, with real programs; each case makes its own cluster.  Needs root.
 
-makespan   N processes, half of them IA32 (direct), all started on node 1, against the ideal: total work / total speed, both
-           measured in this run
+makespan   N processes, half of them IA32 (direct), all started on node 1, are done long before node 1 alone could have
+           done them; the ratio to the ideal (total work / total speed, both measured in this run) is reported
 staggered  the same, one after the other
 short      the same work in many short programs, as make -j starts them
 memory     a process that grows is ushered away before its node is full
@@ -28,6 +28,9 @@ import tempfile
 import time
 
 MOST_MOVES = 5  # "a handful"
+# Of the time that node 1 alone would take.  How near to the ideal it comes is a promise of speed (bench/balance.py), and
+# on a machine that others use, too, no test.
+OF_STAYING = 0.6
 ROUNDS_TO_TRY = 3000
 
 
@@ -177,6 +180,13 @@ def report(results, case, **figures):
           flush=True)
 
 
+def check_time(cluster, took, ideal):
+    cpus = {n["id"]: n["cpus"] for n in cluster.ask("nodes")["nodes"]}
+    staying = ideal * sum(cpus.values()) / cpus[1]
+    if took > staying * OF_STAYING:
+        raise Failure(f"{took:.1f} s; the ideal is {ideal:.1f} s, and node 1 alone would have taken {staying:.1f} s")
+
+
 def check_moves(moves):
     if moves and max(moves.values()) > MOST_MOVES:
         raise Failure(f"a process moved {max(moves.values())} times")
@@ -192,7 +202,7 @@ def run_jobs(cluster, programs, jobs):
     return time.monotonic() - begin, moves
 
 
-def spread(a, cluster, programs, results, case, jobs):
+def spread(cluster, programs, results, case, jobs):
     cluster.settle()
     before = speed_of(cluster, programs)
     took, moves = run_jobs(cluster, programs, jobs)
@@ -203,19 +213,18 @@ def spread(a, cluster, programs, results, case, jobs):
     ideal = max(work / speed, last)
     report(results, case, processes=len(jobs), work_s=work, speed=speed, ideal_s=ideal, took_s=took, ratio=took / ideal,
            most_moves=max(moves.values(), default=0), moves=sum(moves.values()))
-    if took > ideal * a.limit:
-        raise Failure(f"{took:.1f} s, the ideal is {ideal:.1f} s: {took / ideal:.2f} times as long")
+    check_time(cluster, took, ideal)
     check_moves(moves)
 
 
 def makespan(a, cluster, programs, results):
-    spread(a, cluster, programs, results, "makespan", [(0.0, 64 if i % 2 else 32, a.seconds) for i in range(a.count)])
+    spread(cluster, programs, results, "makespan", [(0.0, 64 if i % 2 else 32, a.seconds) for i in range(a.count)])
 
 
 def staggered(a, cluster, programs, results):
     # Over about half of what the work takes: later ones meet a loaded cluster.
     gap = a.seconds * 0.5 / sum(map(float, a.cpus.split(",")))
-    spread(a, cluster, programs, results, "staggered",
+    spread(cluster, programs, results, "staggered",
            [(i * gap, 64 if i % 2 else 32, a.seconds * (0.5 + i % 3 / 2)) for i in range(a.count)])
 
 
@@ -262,8 +271,7 @@ def short(a, cluster, programs, results):
     seen = {n: sum(1 for w in places.values() if w == n) for n in (1, 2, 3)}
     report(results, "short", processes=total, start_s=start, ideal_s=ideal, took_s=took, ratio=took / ideal,
            of_work_alone=took * speed / total / one, seen_on=seen)
-    if took > ideal * a.short_limit:
-        raise Failure(f"{took:.1f} s, the ideal is {ideal:.1f} s: {took / ideal:.2f} times as long")
+    check_time(cluster, took, ideal)
 
 
 def memory(a, cluster, programs, results):
@@ -507,8 +515,6 @@ def main():
     parser.add_argument("--cpus", default="0.4,0.4,0.8", help="of each node")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=1.2, help="CPU time of each process")
-    parser.add_argument("--limit", type=float, default=1.15, help="of the ideal makespan")
-    parser.add_argument("--short-limit", type=float, default=1.5)
     parser.add_argument("--record", help="node 1's decisions go to this file")
     parser.add_argument("--json", type=pathlib.Path)
     a = parser.parse_args()
