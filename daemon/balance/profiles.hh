@@ -23,8 +23,8 @@ struct Profile {
   [[nodiscard]] float home_share() const {
     return away_runs > 0 && calls_ps > 0 ? static_cast<float>(std::min(1.0, away_calls_ps / calls_ps)) : 1;
   }
-  /// What a new process of it counts as until it is measured: a compiler driver waits for nearly all its life, and
-  /// three of them are no load.  Never nothing, and no more than one: it begins with one thread.
+  /// What a new process of it counts as until it is measured: a compiler driver waits for nearly all its
+  /// life, and three of them are no load.  Never nothing, and no more than one: it begins with one thread.
   [[nodiscard]] float assumed_use() const {
     constexpr double kFewest = 2;
     return use_runs < kFewest ? 1 : static_cast<float>(std::clamp(cpu_use, 0.05, 1.0));

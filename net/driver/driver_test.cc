@@ -174,7 +174,8 @@ TEST(Waiter, PollsOnlyWherePollingSparesTheSleep) {
   const SystemClock clock;
   const UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   // Whatever comes within ten seconds comes soon.
-  auto soon = Waiter::create(*a, clock, {.spin_polls = 3, .spin_time = 10 * kSecond, .least_spin = kMillisecond});
+  auto soon =
+      Waiter::create(*a, clock, {.spin_polls = 3, .spin_time = 10 * kSecond, .least_spin = kMillisecond});
   ASSERT_TRUE(soon);
   ASSERT_TRUE(soon->add(event.get(), 1));
   EXPECT_EQ(soon->spin_time(), kMillisecond);

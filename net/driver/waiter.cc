@@ -48,8 +48,7 @@ bool Waiter::idle() {
   if (spin_ == 0) return true;
   // The clock costs more than a poll of an empty ring: it is read now and then.
   const bool look = empty_polls_ % 16 == 0;
-  if (empty_polls_ > tuning_.spin_polls || (look && clock_->now() - empty_since_ > spin_))
-    return true;
+  if (empty_polls_ > tuning_.spin_polls || (look && clock_->now() - empty_since_ > spin_)) return true;
   ::sched_yield();
   return false;
 }

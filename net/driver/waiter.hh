@@ -26,7 +26,7 @@ namespace hpcvmm::net {
 
 struct WaiterTuning {
   std::uint32_t spin_polls = 2000;       ///< empty polls before it blocks, at most...
-  Nanos spin_time = 50 * kMicrosecond;  ///< ...or this long, whichever comes first
+  Nanos spin_time = 50 * kMicrosecond;   ///< ...or this long, whichever comes first
   Nanos least_spin = 10 * kMicrosecond;  ///< where it begins; 0 after waits that no spin would have spared
 };
 
@@ -60,7 +60,11 @@ class Waiter {
 
  private:
   Waiter(Driver& driver, const Clock& clock, WaiterTuning tuning, UniqueFd epoll)
-      : driver_(&driver), clock_(&clock), tuning_(tuning), epoll_(std::move(epoll)), spin_(tuning.least_spin) {}
+      : driver_(&driver),
+        clock_(&clock),
+        tuning_(tuning),
+        epoll_(std::move(epoll)),
+        spin_(tuning.least_spin) {}
 
   /// Something came `waited` after the last work was done.
   void learn(Nanos waited);

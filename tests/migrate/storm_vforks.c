@@ -1,6 +1,6 @@
-// Children that share their parent's memory (vfork), and have a copy of its descriptors, live through several moves and
-// then touch pages that nobody has touched and pages that have come from elsewhere.  What watched the memory for one move
-// must not hang them, nor be in the way of the next.
+// Children that share their parent's memory (vfork), and have a copy of its descriptors, live through several
+// moves and then touch pages that nobody has touched and pages that have come from elsewhere.  What watched
+// the memory for one move must not hang them, nor be in the way of the next.
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,14 +18,17 @@ static double now(void) {
 }
 
 int main(void) {
-  unsigned char *const fresh = mmap(NULL, (size_t)kTurns * 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  unsigned char *const old = mmap(NULL, (size_t)kOld * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char* const fresh =
+      mmap(NULL, (size_t)kTurns * 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char* const old =
+      mmap(NULL, (size_t)kOld * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (fresh == MAP_FAILED || old == MAP_FAILED) return 1;
   volatile uint64_t sum = 0;
   for (volatile int i = 0; i < kTurns; ++i) {
     // Long enough for moves out and back; the child starts right behind one of them now and then.
     const double work = now() + 0.030;
-    do memset(old, i, (size_t)kOld * kPage); while (now() < work);
+    do memset(old, i, (size_t)kOld * kPage);
+    while (now() < work);
     const pid_t child = vfork();
     if (child == 0) {
       const double end = now() + 0.200;  // several moves

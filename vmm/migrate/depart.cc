@@ -31,7 +31,8 @@ constexpr std::uint64_t kOpenLimitMs = 10'000;
 constexpr std::uint64_t kStashBegin = kArenaEnd;
 constexpr std::uint64_t kStashEnd = kZoneEnd;
 
-/// Calls `f(begin, end)` for each part of [begin, end) that is one mapping of the host's, until it says false.
+/// Calls `f(begin, end)` for each part of [begin, end) that is one mapping of the host's, until it says
+/// false.
 template <typename F>
 bool each_piece(std::uint64_t begin, std::uint64_t end, const std::vector<std::uint64_t>& host_begins, F f) {
   for (auto it = std::upper_bound(host_begins.begin(), host_begins.end(), begin);

@@ -110,6 +110,7 @@ class Remote {
     std::uint64_t end;
     PageKind kind;
     bool grows_down;
+    bool watched;  ///< by uffd_; false: absent pages are zero, and the kernel makes them
   };
   struct Void {
     std::uint64_t begin, end, sequence;
@@ -143,6 +144,9 @@ class Remote {
   void on_protect(const Protect& p);
   void on_run(const std::byte* data, std::size_t bytes);
   void on_get_fp(std::uint32_t id);
+  void watch_locked(std::uint64_t page);
+  void unwatch_locked();
+  void make_zero(std::uint64_t page, bool write);
   void on_take(std::uint64_t page);
   void on_pages(const std::byte* data, std::size_t bytes, bool bulk);
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,

@@ -84,14 +84,15 @@ void Remote::make_map(const MapEntry& e) {
   if (e.kind == PageKind::Coherent) {
     if (!map_coherent(e)) give_up("shared memory cannot be mapped");
     const mem::LockGuard guard(lock_);
-    return set_range(e.begin, {e.end, e.kind, false});
+    return set_range(e.begin, {e.end, e.kind, false, false});
   }
   std::uint64_t watched = e.begin;
   if (e.file != 0 && e.kind == PageKind::Shared && !map_file(e, watched)) give_up("no memory for a mapping");
-  if (watched < e.end)
+  const bool watch = e.kind != PageKind::Fresh || e.grows_down != 0;
+  if (watch && watched < e.end)
     if (auto ok = uffd_.watch(watched, e.end); !ok) give_up("userfaultfd refuses a mapping");
   const mem::LockGuard guard(lock_);
-  set_range(e.begin, {e.end, e.kind, e.grows_down != 0});
+  set_range(e.begin, {e.end, e.kind, e.grows_down != 0, watch});
 }
 
 void Remote::on_maps(const std::byte* data, std::size_t bytes) {
@@ -162,11 +163,42 @@ void Remote::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* 
        {{&p, sizeof p}, {&entry, sizeof entry}, {data, flag == kPageData ? kPageSize : std::uint64_t{0}}});
 }
 
+/// Before home takes a page: from then on a touch of it has to be seen.
+void Remote::watch_locked(std::uint64_t page) {
+  const auto range = find(page);
+  if (range == ranges_.end() || range->second.watched || range->second.kind == PageKind::Coherent) return;
+  if (auto ok = uffd_.watch(range->first, range->second.end); !ok) give_up("userfaultfd refuses a mapping");
+  range->second.watched = true;
+}
+
+/// Once everything has arrived, what is absent of a mapping is zero unless home has taken it.  Where home has
+/// taken nothing the kernel makes such pages itself: a first touch costs 1 us then, and otherwise two changes
+/// of threads.
+void Remote::unwatch_locked() {
+  std::vector<std::uint64_t> taken(taken_.begin(), taken_.end());
+  std::sort(taken.begin(), taken.end());
+  for (auto& [begin, r] : ranges_) {
+    if (r.kind != PageKind::Held || !r.watched || r.grows_down) continue;
+    const auto first = std::lower_bound(taken.begin(), taken.end(), begin);
+    if (first != taken.end() && *first < r.end) continue;
+    uffd_.unwatch(begin, r.end);
+    r.watched = false;
+  }
+}
+
+/// A page that has never been written.  Under lock_.
+void Remote::make_zero(std::uint64_t page, bool write) {
+  alignas(kPageSize) static constexpr std::array<std::byte, kPageSize> kZeros{};
+  // The zero page would have to be replaced at once.
+  if ((write ? uffd_.copy(page, kZeros.data()) : uffd_.zero(page)) != 0) uffd_.wake(page);
+}
+
 void Remote::on_take(std::uint64_t page) {
   alignas(64) thread_local std::array<std::byte, kPageSize> buffer;
   const mem::LockGuard guard(lock_);
   if (leaving_ && page < drain_cursor_)
     return send_page(page, page_present(page) ? kPageOnItsWay : kPageNone, nullptr);
+  watch_locked(page);
   if (uffd_.take(page, buffer.data())) {
     taken_.insert(page);
     return send_page(page, kPageData, buffer.data());
@@ -262,9 +294,10 @@ void Remote::push_has_ended() {
       ++it;
       continue;
     }
-    if (uffd_.zero(page) != 0) uffd_.wake(page);
+    make_zero(page, false);
     it = pending_.erase(it);
   }
+  unwatch_locked();
 }
 
 bool Remote::owns(std::uint64_t page) {
@@ -284,17 +317,14 @@ void Remote::on_fault(const Uffd::Fault& f) {
       // A stack that the host has extended?
       const auto above = ranges_.upper_bound(f.page);
       if (above == ranges_.end() || !above->second.grows_down) return uffd_.wake(f.page);
-      set_range(f.page, {above->first, PageKind::Fresh, true});
+      set_range(f.page, {above->first, PageKind::Fresh, true, true});
       above->second.grows_down = false;
       range = find(f.page);
     }
     const Range& r = range->second;
     const bool taken = taken_.contains(f.page);
     const bool ours = r.kind == PageKind::Fresh || (r.kind == PageKind::Held && push_done_);
-    if (ours && !taken) {
-      if (uffd_.zero(f.page) != 0) uffd_.wake(f.page);
-      return;
-    }
+    if (ours && !taken) return make_zero(f.page, f.write);
     if (pending_.contains(f.page)) return;
     pending_[f.page] = ask.head.id = ++last_ask_;
     if (r.kind == PageKind::Shared) ask.head.flags = 1;
