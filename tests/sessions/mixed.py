@@ -146,7 +146,7 @@ class Mixed:
         self.killed_at = []
         self.seen = set()
         self.visitor_up = True
-        self.environment = {"SRC": str(HERE / "src"), "SAMPLES": str(args.bins.parent / "samples"), "SOURCE": str(SOURCES / "mbedtls")}
+        self.environment = {"SRC": str(HERE / "src"), "SAMPLES": str(args.bins.resolve().parent / "samples"), "SOURCE": str(SOURCES / "mbedtls")}
 
     # --- workloads
 
