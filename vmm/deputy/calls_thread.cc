@@ -19,6 +19,7 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
+#include "vmm/deputy/numbers.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/deputy/stacks.hh"
 #include "vmm/engine/direct/direct.hh"
@@ -252,6 +253,7 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   t.count = {};
   t.clear_tid = (a.flags & CLONE_CHILD_CLEARTID) != 0 ? a.child_tid : 0;
   t.robust = {};  // as the kernel does in copy_process()
+  forget_guest_numbers();
   unlock_after_fork(t);
   if (t.debug != nullptr) debug_after_fork_child(t);
   if (auto ok = p.mm->engine().after_fork(*t.vcpu); !ok) {

@@ -7,6 +7,7 @@
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
+#include "vmm/deputy/numbers.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/share.hh"
 #include "vmm/deputy/trace.hh"
@@ -172,6 +173,7 @@ void fetch_buffer(const CallContext& c) {
 }
 
 SysRet run_call(const CallContext& c) {
+  const GuestNumbers numbers(c);
   if (const Handler h = kHandlers[static_cast<std::size_t>(c.row.call)]) return h(c);
   if (names_hidden_fd(c)) return SysRet::fail(EBADF);
   fetch_buffer(c);

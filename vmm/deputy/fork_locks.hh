@@ -8,8 +8,8 @@ namespace hpcvmm::deputy {
 mem::Lock& stacks_lock();
 mem::Lock& hidden_lock();
 
-/// Takes, in this order: mm, process, signal table, stacks, hidden descriptors, heap.  Nobody holds a later
-/// one while waiting for an earlier one.
+/// Takes, in this order: mm, process, signal table, stacks, numbers of descriptors, hidden ones, heap. Nobody
+/// holds a later one while waiting for an earlier one.
 void lock_before_fork(Task& t);
 /// In parent and child.
 void unlock_after_fork(Task& t);

@@ -7,6 +7,7 @@
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
 #include "vmm/deputy/names.hh"
+#include "vmm/deputy/numbers.hh"
 #include "vmm/deputy/share.hh"
 #include "vmm/migrate/host.hh"
 
@@ -16,6 +17,8 @@ void set_migrate_hooks() {
   migrate::HostHooks hooks;
   hooks.hide_fd = hide_fd;
   hooks.close_fd = close_hidden;
+  hooks.begin_own_numbers = begin_own_numbers;
+  hooks.end_own_numbers = end_own_numbers;
   hooks.say = say;
   hooks.thread_id = [] { return self().tid; };
   // A vfork child is a process of its own on its parent's memory.

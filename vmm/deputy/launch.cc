@@ -27,6 +27,7 @@
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/names.hh"
+#include "vmm/deputy/numbers.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/engine/direct/direct.hh"
@@ -118,11 +119,16 @@ std::unique_ptr<engine::Engine> make_engine(const Start& s) {
   engine::kvm::KvmConfig config;
   config.kvm_fd = &g_kvm_fd;
   config.make_fd = [](int (*make)(void*), void* arg, int* owner) {
-    const FdRoom room;
-    const int fd = make(arg);
-    if (fd < 0) return false;
-    hide_fd(fd, owner);
-    return true;
+    constexpr std::uint64_t kLimitUs = 20;  // a thread is being made
+    begin_own_numbers(kLimitUs);
+    int fd = -1;
+    {
+      const FdRoom room;
+      fd = make(arg);
+      if (fd >= 0) hide_fd(fd, owner);
+    }
+    end_own_numbers();
+    return fd >= 0;
   };
   config.close_fd = close_hidden;
   config.copy_in = mem::copy_in;

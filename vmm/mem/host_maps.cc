@@ -19,15 +19,33 @@ struct {
   std::uint64_t begin = 0, end = 0;
 } g_host_vdso;  // NOLINT: written once at start
 
+int g_kept = -1;  // NOLINT: before there is a second thread
+
+class MapsFile {
+ public:
+  MapsFile() : own_(g_kept < 0 ? ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1) {}
+  MapsFile(const MapsFile&) = delete;
+  MapsFile& operator=(const MapsFile&) = delete;
+  ~MapsFile() {
+    if (own_ >= 0) ::close(own_);
+  }
+  [[nodiscard]] int fd() const { return own_ >= 0 ? own_ : g_kept; }
+
+ private:
+  int own_;
+};
+
 /// Calls `each(begin, end, perms, name)` for every line of /proc/self/maps.
 template <class F> void each_mapping(F each) {
-  const int fd = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
+  const MapsFile file;
+  if (file.fd() < 0) return;
+  off_t at = 0;  // other threads read it, too
   std::array<char, 8192> buffer{};
   std::size_t have = 0;
   for (;;) {
-    const ssize_t n = ::read(fd, buffer.data() + have, buffer.size() - have);
+    const ssize_t n = ::pread(file.fd(), buffer.data() + have, buffer.size() - have, at);
     if (n <= 0) break;
+    at += n;
     have += static_cast<std::size_t>(n);
     char* line = buffer.data();
     char* const limit = buffer.data() + have;
@@ -45,7 +63,6 @@ template <class F> void each_mapping(F each) {
     have = static_cast<std::size_t>(limit - line);
     std::memmove(buffer.data(), line, have);
   }
-  ::close(fd);
 }
 
 std::int64_t int80(std::uint32_t nr, const std::array<std::uint32_t, 6>& a) {
@@ -74,17 +91,14 @@ constexpr unsigned long kMapQuery = _IOWR('f', 17, MapQuery);
 
 /// 1 found, 0 not a file, -1 the kernel cannot be asked like this.
 int query_file(std::uint64_t at, HostFile& out) {
-  const int fd = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
+  const MapsFile file;
+  if (file.fd() < 0) return -1;
   MapQuery q{};
   q.size = sizeof q;
   q.address = at;
   q.name = reinterpret_cast<std::uint64_t>(out.path.data());
   q.name_bytes = static_cast<std::uint32_t>(out.path.size());
-  const int rc = ::ioctl(fd, kMapQuery, &q);
-  const int error = errno;
-  ::close(fd);
-  if (rc != 0) return error == ENOTTY || error == ENOSYS ? -1 : 0;
+  if (::ioctl(file.fd(), kMapQuery, &q) != 0) return errno == ENOTTY || errno == ENOSYS ? -1 : 0;
   if (q.inode == 0 || out.path[0] != '/') return 0;
   out.begin = q.begin;
   out.end = q.end;
@@ -120,6 +134,8 @@ bool host_file_at(std::uint64_t at, HostFile& out) {
   });
   return found;
 }
+
+int& kept_maps() { return g_kept; }
 
 void set_host_vdso(std::uint64_t begin, std::uint64_t end) { g_host_vdso = {begin, end}; }
 

@@ -16,6 +16,10 @@ void set_host_vdso(std::uint64_t begin, std::uint64_t end);
 /// True if [begin, begin + bytes) overlaps it.
 bool touches_host_vdso(std::uint64_t begin, std::uint64_t bytes);
 
+/// /proc/self/maps, kept open by whoever sets it; -1: opened each time, with a number that the guest's calls
+/// may meet.
+int& kept_maps();
+
 /// The stack the kernel made for this process.
 struct HostStack {
   std::uint64_t begin = 0;

@@ -110,8 +110,12 @@ int Home::wait_ready(std::string& why) {
 int Home::ask(std::uint32_t node, local::Mode mode, std::string& why) {
   set_phase(Phase::Ask);
   trial::hold("ask");
-  open_pagemap();
-  if (auto ok = uffd_.open(-1); !ok) {
+  const auto watcher = [this] {
+    const OwnNumbers low;
+    open_pagemap();
+    return uffd_.open(-1);
+  };
+  if (auto ok = watcher(); !ok) {
     why = std::string("cannot watch its memory (") + ok.error().op + "): give it access to /dev/userfaultfd";
     return EPERM;
   }

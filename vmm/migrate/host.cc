@@ -37,6 +37,14 @@ timespec span_of(std::uint64_t us) {
 void set_host_hooks(const HostHooks& hooks) { g_hooks = hooks; }
 const HostHooks& host() { return g_hooks; }
 
+OwnNumbers::OwnNumbers() {
+  constexpr std::uint64_t kLimitUs = 500;
+  if (g_hooks.begin_own_numbers != nullptr) g_hooks.begin_own_numbers(kLimitUs);
+}
+OwnNumbers::~OwnNumbers() {
+  if (g_hooks.end_own_numbers != nullptr) g_hooks.end_own_numbers();
+}
+
 std::uint64_t now_us() { return clock_us(CLOCK_MONOTONIC); }
 std::uint64_t process_cpu_us() { return clock_us(CLOCK_PROCESS_CPUTIME_ID); }
 

@@ -11,6 +11,9 @@ struct HostHooks {
   /// Puts a descriptor out of the guest's reach and keeps `owner` informed of its number.
   int (*hide_fd)(int fd, int* owner) = nullptr;
   void (*close_fd)(int fd) = nullptr;
+  /// Around making descriptors until they are hidden, at home: see OwnNumbers.
+  void (*begin_own_numbers)(std::uint64_t limit_us) = nullptr;
+  void (*end_own_numbers)() = nullptr;
   void (*say)(const char* format, ...) __attribute__((format(printf, 1, 2))) = nullptr;
   /// Kernel ids of the calling thread and of the process that a signal to it must name.
   int (*thread_id)() = nullptr;
@@ -29,6 +32,16 @@ struct HostHooks {
 /// Set once, before anything else here is used.
 void set_host_hooks(const HostHooks& hooks);
 const HostHooks& host();
+
+/// From before a descriptor is made until it is hidden: no call of the guest's meets it at the low number
+/// that it has at first.  Nests not.
+class OwnNumbers {
+ public:
+  OwnNumbers();
+  OwnNumbers(const OwnNumbers&) = delete;
+  OwnNumbers& operator=(const OwnNumbers&) = delete;
+  ~OwnNumbers();
+};
 
 /// Microseconds of CLOCK_MONOTONIC, by system call: the vDSO may have been moved.
 std::uint64_t now_us();

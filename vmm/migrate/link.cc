@@ -42,6 +42,17 @@ bool Link::send_control(const void* message, std::size_t bytes) {
   return n == static_cast<ssize_t>(bytes);
 }
 
+// A look without room for descriptors leaves them where they are, and says that there were some.  Source:
+// scm_recv() in include/net/scm.h.
+bool Link::brings_descriptors() const {
+  local::Header h{};
+  iovec to{&h, sizeof h};
+  msghdr m{};
+  m.msg_iov = &to;
+  m.msg_iovlen = 1;
+  return ::recvmsg(control_, &m, MSG_PEEK | MSG_DONTWAIT) > 0 && (m.msg_flags & MSG_CTRUNC) != 0;
+}
+
 std::ptrdiff_t Link::receive_control(void* room, int (&fds)[3], int timeout_ms) {
   for (int& fd : fds) fd = -1;
   pollfd p{control_, POLLIN, 0};

@@ -38,6 +38,8 @@ class Link {
   /// already out of the guest's reach.  Returns its length; 0: hpcd has gone; -1: nothing within
   /// `timeout_ms`.
   std::ptrdiff_t receive_control(void* room, int (&fds)[3], int timeout_ms);
+  /// True if descriptors come with the message that is next.
+  [[nodiscard]] bool brings_descriptors() const;
 
   /// Maps the rings.  Takes the descriptors.  Errors: ENOMEM, what mmap(2) gives.
   Status attach(const wire::local::Attach& how, const int (&fds)[3]);

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/host_maps.hh"
@@ -42,6 +43,7 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   const int socket = host().cluster_fd();
   if (socket < 0) return Error::of(ENOENT, "hpcd's socket");
   make_bells();
+  keep_maps();
   // By descriptor: it stays reachable after chroot.
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", socket);
@@ -156,6 +158,8 @@ bool Home::hear(int timeout_ms) {
   if (p[0].revents == 0) return true;
   alignas(8) std::array<char, local::kMaxMessage> room{};
   int fds[3] = {-1, -1, -1};
+  std::optional<OwnNumbers> low;
+  if (link_.brings_descriptors()) low.emplace();
   const std::ptrdiff_t n = link_.receive_control(room.data(), fds, 0);
   if (n == 0) return false;
   if (n > 0) hear_message(room.data(), static_cast<std::size_t>(n), fds);

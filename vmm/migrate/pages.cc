@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "hpcvmm/base/layout.hh"
+#include "vmm/mem/host_maps.hh"
 #include "vmm/migrate/host.hh"
 
 #ifndef USERFAULTFD_IOC_NEW
@@ -197,7 +198,17 @@ void open_pagemap() {
   if (mem >= 0) host().hide_fd(mem, &g_mem);
 }
 
+void keep_maps() {
+  int& kept = mem::kept_maps();
+  const int fd = kept < 0 ? ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1;
+  if (fd >= 0) host().hide_fd(fd, &kept);
+}
+
 void forget_pagemap() {
+  if (int& kept = mem::kept_maps(); kept >= 0) {
+    host().close_fd(kept);
+    kept = -1;
+  }
   if (g_pagemap >= 0) host().close_fd(g_pagemap);
   if (g_mem >= 0) host().close_fd(g_mem);
   g_pagemap = g_mem = -1;

@@ -65,7 +65,9 @@ bool is_zero_page(const void* data);
 bool is_same(const void* page, const void* other);
 /// Opens /proc/self/pagemap, before a second thread asks.
 void open_pagemap();
-/// In the child of fork: the parent's /proc/self/pagemap is not ours.
+/// Opens /proc/self/maps for good (mem/host_maps.hh), before the guest runs.
+void keep_maps();
+/// In the child of fork: the parent's files in /proc/self are not ours.
 void forget_pagemap();
 
 }  // namespace hpcvmm::migrate

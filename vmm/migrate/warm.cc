@@ -44,7 +44,11 @@ int Home::warm_up(Mode mode, std::string& why) {
   warm_.clear();
   tracked_.clear();
   if (mode == Mode::Postcopy) return 0;
-  if (auto ok = written_.open(); !ok) {
+  const auto tracker = [this] {
+    const OwnNumbers low;
+    return written_.open();
+  };
+  if (auto ok = tracker(); !ok) {
     if (mode == Mode::Hybrid) return 0;
     why = "pre-copy needs Linux 6.7 or later on its home node; --mode hybrid works without";
     return EOPNOTSUPP;
