@@ -253,6 +253,7 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   t.count = {};
   t.clear_tid = (a.flags & CLONE_CHILD_CLEARTID) != 0 ? a.child_tid : 0;
   t.robust = {};  // as the kernel does in copy_process()
+  free_locks_of_libc();
   forget_guest_numbers();
   unlock_after_fork(t);
   if (t.debug != nullptr) debug_after_fork_child(t);

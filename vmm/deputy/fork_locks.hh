@@ -13,5 +13,7 @@ mem::Lock& hidden_lock();
 void lock_before_fork(Task& t);
 /// In parent and child.
 void unlock_after_fork(Task& t);
+/// In the child: nobody holds what libc.a guards its list of threads with.
+void free_locks_of_libc();
 
 }  // namespace hpcvmm::deputy
