@@ -48,7 +48,9 @@ bool drops(const Task& t, ProcDir dir, const char* name) {
   if (dir == ProcDir::Tasks) return names_foreign_task(t, name);
   if (dir == ProcDir::MapFiles) return names_vmm_mapping(name);
   int fd = 0;
-  return parse_fd(name, fd) && is_hidden(fd);
+  if (!parse_fd(name, fd)) return false;
+  // One of ours that has been closed since is not among the hidden ones any more.
+  return is_hidden(fd) || raw_call(SYS_fcntl, word(fd), F_GETFD) == -EBADF;
 }
 
 struct Listing {
