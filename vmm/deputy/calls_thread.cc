@@ -339,6 +339,7 @@ struct VforkStart {
 // The child shares this memory and runs the suspended parent's vCPU, on a VMM stack of its own, until it
 // executes a program or ends.
 SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
+  const Vfork lives(t);
   std::uint64_t mask = 0;
   if (!block_all(t, mask)) return SysRet::restart();
   Stack stack = take_stack();

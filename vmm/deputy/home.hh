@@ -24,6 +24,20 @@ class AtHome {
   const Task& task_;
 };
 
+/// While it lives, a vfork child may (Home::vfork_begins).
+class Vfork {
+ public:
+  explicit Vfork(const Task& t) : home_(home_of(t).vfork_begins() ? &home_of(t) : nullptr) {}
+  Vfork(const Vfork&) = delete;
+  Vfork& operator=(const Vfork&) = delete;
+  ~Vfork() {
+    if (home_ != nullptr) home_->vfork_ends();
+  }
+
+ private:
+  migrate::Home* const home_;
+};
+
 /// While it lives, a thread may wait for a private futex here: wakers on another node are told to ask here
 /// too.
 class WaitAtHome {

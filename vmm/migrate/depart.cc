@@ -171,7 +171,7 @@ int Home::depart(std::uint32_t node, std::string& why) {
   // Before its start nobody else is there, and who is waits for this move.
   const bool quiet = starts_there() || wait_until_quiet();
   const mem::LockGuard guard(mm_->lock());
-  if (hold_.load() != 0) {
+  if (hold_.load() != 0 || vforks_.load() != 0) {
     why = "it is forking";
     return EAGAIN;
   }

@@ -80,6 +80,13 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   /// home and keeps it there until let_go().  Any guest thread outside run(), with no lock.
   void hold_at_home();
   void let_go();
+  /// Around vfork, from before the child is made until it is gone: it has a copy of this process's
+  /// descriptors as they are now, and needs those of a journey (hpcd's bell, userfaultfd) while one lasts. So
+  /// a journey that has begun is waited for, and no other begins from home; away, the child goes along, and
+  /// comes home too.  On a guest thread in a host call, without locks.  False: not in a cluster, nothing to
+  /// end.
+  bool vfork_begins();
+  void vfork_ends();
 
   /// Around a host call in which a guest thread may wait for a private futex: the remote, which wakes waiters
   /// of its own node itself, is told while there are others here.
@@ -314,7 +321,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<bool> runs_away_{false};
   std::atomic<std::uint32_t> lost_{0};
   char lost_why_[192] = {};
-  std::atomic<std::uint32_t> hold_{0};           // guests that need everything here
+  std::atomic<std::uint32_t> hold_{0};  // guests that need everything here
+  std::atomic<int> vforks_{0};
   std::atomic<std::uint32_t> wanted_{0};         // node it should run on; 0: here
   std::atomic<std::uint32_t> where_{0};          // node it runs on; 0: here
   std::atomic<std::uint32_t> started_there_{0};  // the first move has been tried

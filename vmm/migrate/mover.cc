@@ -97,6 +97,7 @@ void Home::inherit(Home& parent) {
   who_.settings = {};
   who_.node = parent.wanted_.load();
   local_calls_ = parent.local_calls_.load();
+  vforks_ = 0;
   hold_ = 1;  // the thread that forks holds at home, and lets go in the child as well
   parent.link_.close();
   parent.names_.close();
@@ -136,6 +137,22 @@ void Home::hold_at_home() {
 void Home::let_go() {
   if (!started_) return;
   if (hold_.fetch_sub(1) == 1 && wanted_.load() != 0) poke();
+}
+
+bool Home::vfork_begins() {
+  if (!started_) return false;
+  vforks_.fetch_add(1, std::memory_order_seq_cst);
+  for (;;) {
+    const std::uint32_t seen = phase_.load(std::memory_order_seq_cst);
+    const auto phase = static_cast<Phase>(seen);
+    // From Fill on the descriptors of this journey are there.
+    if (phase == Phase::Home || phase == Phase::Fill || phase == Phase::Away) return true;
+    futex_wait(&phase_, seen);
+  }
+}
+
+void Home::vfork_ends() {
+  if (vforks_.fetch_sub(1) == 1 && wanted_.load() != 0) poke();
 }
 
 void Home::set_phase(Phase p) {
@@ -289,7 +306,8 @@ void Home::mover() {
   }
   for (;;) {
     if (where_.load() != 0 && share_.must_come_home()) wanted_ = 0;
-    const std::uint32_t target = hold_.load() != 0 ? 0 : wanted_.load();
+    const bool stays = hold_.load() != 0 || (where_.load() == 0 && vforks_.load() != 0);
+    const std::uint32_t target = stays ? 0 : wanted_.load();
     if (lost_.load() != 0 && where_.load() != 0) die(lost_why_);
     // While it is held at home a request waits for its turn: "done" must mean that it runs there.
     if (target != where_.load() || (asked_ && target == wanted_.load())) {
@@ -314,7 +332,9 @@ void Home::go(std::uint32_t node, local::Mode mode) {
   const std::uint64_t began = now_us();
   figures_ = {};
   if (where_.load() != 0 && where_.load() != node) come_back();
+  if (node != 0 && vforks_.load() != 0) return;  // its turn comes when the child has gone
   if (rc == 0 && node != 0 && where_.load() != node) rc = go_out(node, mode, why);
+  if (rc == EAGAIN && (hold_.load() != 0 || vforks_.load() != 0)) return;  // likewise
   figures_.total_us = now_us() - began;
   // A request that has come meanwhile is answered, too, when it was for this node; for another one it is
   // next.

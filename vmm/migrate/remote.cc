@@ -257,6 +257,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       PageAsk kept{};
       if (!read_as(kept, data, bytes)) return;
       const mem::LockGuard guard(lock_);
+      watch_locked(page_down(kept.address));
       taken_.insert(page_down(kept.address));
       return;
     }
