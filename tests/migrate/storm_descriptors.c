@@ -1,6 +1,6 @@
-// Which number a descriptor gets, which are open and which are listed is the same while the process moves, although the
-// VMM opens and receives descriptors of its own meanwhile; and no close of the guest's meets one of those.  A second thread
-// waits in accept(), which has taken its number long since.
+// Which number a descriptor gets, which are open and which are listed is the same while the process moves,
+// although the VMM opens and receives descriptors of its own meanwhile; and no close of the guest's meets one
+// of those.  A second thread waits in accept(), which has taken its number long since.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,16 +19,16 @@ static double now(void) {
 
 static int listener = -1;
 
-static void *waits(void *unused) {
+static void* waits(void* unused) {
   (void)unused;
-  return (void *)(long)accept(listener, NULL, NULL);
+  return (void*)(long)accept(listener, NULL, NULL);
 }
 
 static unsigned listed(void) {
   unsigned count = 0;
-  DIR *const dir = opendir("/proc/self/fd");
+  DIR* const dir = opendir("/proc/self/fd");
   if (dir == NULL) return 0;
-  for (struct dirent *e; (e = readdir(dir)) != NULL;) count += e->d_name[0] != '.';
+  for (struct dirent* e; (e = readdir(dir)) != NULL;) count += e->d_name[0] != '.';
   closedir(dir);
   return count - 1;
 }
@@ -66,7 +66,8 @@ int main(void) {
     close(a);
     if (turns % 64 == 0) wrong[6] += listed() != open_ones;
   }
-  for (int i = 0; i < kKinds; ++i) if (wrong[i] != 0) printf("kind %d: %u of %u\n", i, wrong[i], turns);
+  for (int i = 0; i < kKinds; ++i)
+    if (wrong[i] != 0) printf("kind %d: %u of %u\n", i, wrong[i], turns);
   puts("descriptors");
   return 0;
 }

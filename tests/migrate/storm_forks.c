@@ -1,5 +1,5 @@
-// Children of fork start a thread at once while other threads of their parent's start and end: what the parent's libc held
-// at that moment is held by nobody in the child.
+// Children of fork start a thread at once while other threads of their parent's start and end: what the
+// parent's libc held at that moment is held by nobody in the child.
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,9 +17,9 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void *nothing(void *unused) { return unused; }
+static void* nothing(void* unused) { return unused; }
 
-static void *starts(void *unused) {
+static void* starts(void* unused) {
   while (!done) {
     pthread_t t;
     if (pthread_create(&t, NULL, nothing, NULL) == 0) pthread_join(t, NULL);
