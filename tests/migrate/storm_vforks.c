@@ -26,12 +26,12 @@ int main(void) {
   volatile uint64_t sum = 0;
   for (volatile int i = 0; i < kTurns; ++i) {
     // Long enough for moves out and back; the child starts right behind one of them now and then.
-    const double work = now() + 0.030;
+    const double work = now() + 0.150;
     do memset(old, i, (size_t)kOld * kPage);
     while (now() < work);
     const pid_t child = vfork();
     if (child == 0) {
-      const double end = now() + 0.200;  // several moves
+      const double end = now() + 0.060;  // as long as three moves
       while (now() < end) getppid();
       for (int p = 0; p < 4; ++p) fresh[((size_t)i * 4 + (size_t)p) * kPage] = (unsigned char)(i + p);
       for (int p = 0; p < kOld; ++p) old[(size_t)p * kPage] = (unsigned char)(old[(size_t)p * kPage + 1] + p);
