@@ -189,6 +189,10 @@ void Source::tick(std::uint64_t now_ms, bool in_use) {
   subscribers_.clear();
   forget_all();
   read_changes();
+  // Nobody has been away for so long: nobody has one of these open there.
+  const std::lock_guard guard(lock_);
+  retired_.clear();
+  retired_order_.clear();
 }
 
 void Source::take_back(Fact fact, const Id& id, std::string_view name) {

@@ -303,7 +303,6 @@ TEST_F(Names, WhenNobodyIsElsewhereItHoldsNothing) {
   source_.tick(50'000, false);
   EXPECT_GE(source_.file_of(f.id, kNode.user), 0);
   source_.tick(90'000, false);
-  source_.tick(130'000, false);
   EXPECT_EQ(source_.file_of(f.id, kNode.user), -1);
   EXPECT_EQ(content(learn("file")), "text") << "and begins anew";
 }
