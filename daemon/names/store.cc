@@ -15,6 +15,12 @@ using wire::names::Type;
 namespace {
 constexpr std::size_t up8(std::size_t n) { return (n + 7) & ~std::size_t{7}; }
 constexpr std::size_t kStart = up8(sizeof(wire::names::Store));
+
+/// Each path that is looked up tells its folders' names again.
+bool says_the_same(const Record& entry, const FactView& f) {
+  return entry.kind == f.head.kind && entry.child == f.head.child && entry.until_ns == f.head.until_ns &&
+         entry.text() == f.text;
+}
 }  // namespace
 
 Store::~Store() {
@@ -91,6 +97,7 @@ bool Store::take_one(const FactView& f) {
       if (folder == nullptr) return true;  // it has been taken back meanwhile
       const std::uint64_t serial = folder->serial;
       const Record* const old = wire::names::find(*store_, Type::Entry, f.head.id, f.name);
+      if (old != nullptr && old->serial == serial && says_the_same(*old, f)) return true;
       Record* const r = add(Type::Entry, f);
       if (r == nullptr) return false;
       r->serial = serial;

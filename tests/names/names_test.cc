@@ -8,10 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "daemon/names/source.hh"
 #include "daemon/names/store.hh"
@@ -214,6 +217,92 @@ TEST_F(Names, NobodyGoesByWhatIsOlderThanHome) {
   EXPECT_FALSE(rings());
   EXPECT_TRUE(reader_.is_as_new_as(page_->begun.load()));
   EXPECT_GT(page_->begun.load(), calm + 1) << "who asked for one more must get it without another change";
+}
+
+/// A store that is told by hand: a root folder with all its names.
+class Told {
+ public:
+  Told() {
+    EXPECT_TRUE(store_.open());
+    EXPECT_TRUE(
+        reader_.open(::mmap(nullptr, wire::names::kStoreBytes, PROT_READ, MAP_SHARED, store_.fd(), 0)));
+    FactHead root;
+    root.fact = daemon::names::Fact::Root;
+    root.id = kRoot;
+    put_fact(facts_, root);
+    FactHead folder;
+    folder.fact = daemon::names::Fact::Folder;
+    folder.id = folder.child = kRoot;
+    folder.flags = wire::names::kComplete;
+    put_fact(facts_, folder);
+  }
+  /// With the next tell(): `name` is a file with that inode.
+  void entry(const std::string& name, std::uint64_t inode) {
+    FactHead e;
+    e.fact = daemon::names::Fact::Entry;
+    e.id = kRoot;
+    e.kind = Kind::File;
+    e.child = {1, inode};
+    put_fact(facts_, e, name);
+  }
+  void tell() {
+    daemon::names::Bytes batch;
+    const daemon::names::Batch head{++sequence_, 0};
+    daemon::names::put(batch, &head, sizeof head);
+    daemon::names::put(batch, facts_.data(), facts_.size());
+    facts_.clear();
+    EXPECT_TRUE(store_.take(batch));
+  }
+  int look(const std::string& name) const {
+    return reader_.look("/" + name, {}, true, names::Who{0, true}).error;
+  }
+  static bool share_a_bucket(const std::string& a, const std::string& b) {
+    const auto bucket = [](const std::string& name) {
+      return hash_of(wire::names::Type::Entry, kRoot, name) % wire::names::kBuckets;
+    };
+    return bucket(a) == bucket(b);
+  }
+
+ private:
+  using FactHead = daemon::names::FactHead;
+  static constexpr wire::names::Id kRoot{1, 2};
+  Store store_;
+  Reader reader_;
+  daemon::names::Bytes facts_;
+  std::uint64_t sequence_ = 0;
+};
+
+TEST(NamesTold, ANameThatIsToldAgainIsThereAllTheTime) {
+  Told told;
+  told.entry("file", 10);
+  told.tell();
+  std::atomic<bool> done{false};
+  std::atomic<unsigned> absent{0}, looks{0};
+  std::jthread looks_on([&] {
+    for (; !done; ++looks) absent += told.look("file") == ENOENT ? 1 : 0;
+  });
+  // The store holds half a million.
+  for (std::uint64_t i = 0; i < 300'000; ++i) {
+    told.entry("file", 11 + i % 2);
+    told.tell();
+  }
+  done = true;
+  looks_on.join();
+  EXPECT_EQ(absent, 0U) << "of " << looks;
+  EXPECT_GT(looks, 1000U);
+}
+
+TEST(NamesTold, WhoCannotSeeToTheEndKnowsNothing) {
+  Told told;
+  std::string other;
+  for (unsigned i = 0; other.empty(); ++i)
+    if (const std::string name = "n" + std::to_string(i); Told::share_a_bucket("file", name)) other = name;
+  told.entry(other, 10);
+  for (std::uint64_t i = 0; i < 10'000; ++i) told.entry("file", 11 + i % 2);
+  told.tell();
+  EXPECT_EQ(told.look("file"), 0);
+  EXPECT_NE(told.look(other), ENOENT);
+  EXPECT_EQ(told.look("nothing"), ENOENT);
 }
 
 TEST_F(Names, ALostBatchMakesItForgetEverything) {

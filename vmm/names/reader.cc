@@ -58,8 +58,8 @@ Found Reader::look(std::string_view path, const Id& here, bool follow, const Who
       at = end;
       continue;
     }
-    const Record* const e = find(*store_, Type::Entry, folder, name);
-    Kind kind = (f->flags & kComplete) != 0 ? Kind::Absent : Kind::Unknown;
+    const auto [e, to_the_end] = search(*store_, Type::Entry, folder, name);
+    Kind kind = (f->flags & kComplete) != 0 && to_the_end ? Kind::Absent : Kind::Unknown;
     // One of an earlier or a later telling of the folder means nothing for this one.
     if (e != nullptr) kind = e->serial == f->serial ? e->kind : Kind::Unknown;
     switch (kind) {

@@ -91,20 +91,37 @@ inline std::uint32_t hash_of(Type type, const Id& id, std::string_view name) {
   return static_cast<std::uint32_t>(h ^ h >> 32);
 }
 
-/// The living record of that key; nullptr: none.  Any thread of any process that has the store mapped; what
-/// it points to counts only if `generation` is the same, and even, before and after it was read.
-inline const Record* find(const Store& store, Type type, const Id& id, std::string_view name = {}) {
+struct Search {
+  const Record* record = nullptr;
+  bool to_the_end = false;  ///< without a record: there is none; else it is not known
+};
+
+/// The living record of that key.  Any thread of any process that has the store mapped; what is found, or
+/// not, counts only if `generation` is the same, and even, before and after.
+inline Search search(const Store& store, Type type, const Id& id, std::string_view name) {
+  constexpr unsigned kMostSteps = 4096;  // a store that is being wiped may send us in a circle
   const std::uint32_t hash = hash_of(type, id, name);
-  std::uint32_t at = store.buckets[hash % kBuckets].load(std::memory_order_acquire);
-  // A store that is being wiped may send us in a circle.
-  for (unsigned i = 0; i < 4096 && at >= sizeof(Store) && at <= kStoreBytes - sizeof(Record); ++i) {
-    const auto* const r = reinterpret_cast<const Record*>(reinterpret_cast<const std::byte*>(&store) + at);
-    if (r->hash == hash && r->type == type && r->id == id && r->alive.load(std::memory_order_acquire) != 0 &&
-        r->name() == name)
-      return r;
-    at = r->next;
+  const std::atomic<std::uint32_t>& bucket = store.buckets[hash % kBuckets];
+  unsigned steps = 0;
+  for (;;) {
+    const std::uint32_t first = bucket.load(std::memory_order_acquire);
+    std::uint32_t at = first;
+    for (; at != 0; ++steps) {
+      if (steps == kMostSteps || at < sizeof(Store) || at > kStoreBytes - sizeof(Record)) return {};
+      const auto* const r = reinterpret_cast<const Record*>(reinterpret_cast<const std::byte*>(&store) + at);
+      if (r->hash == hash && r->type == type && r->id == id &&
+          r->alive.load(std::memory_order_acquire) != 0 && r->name() == name)
+        return {r, true};
+      at = r->next;
+    }
+    // One that was dead when we came to it may have been replaced after we had begun, in front of all others.
+    if (bucket.load(std::memory_order_acquire) == first) return {nullptr, true};
   }
-  return nullptr;
+}
+
+/// Where not to know and not to have is the same.  nullptr: none.
+inline const Record* find(const Store& store, Type type, const Id& id, std::string_view name = {}) {
+  return search(store, type, id, name).record;
 }
 
 }  // namespace hpcvmm::wire::names
