@@ -188,7 +188,20 @@ void Hpcd::sleep(net::Nanos deadline) {
   waiter_->block(std::min(deadline, until_ms * net::kMillisecond));
 }
 
+/// Others take a node that says nothing for a second for lost: what holds us up is worth a line.
+void Hpcd::note_delay() {
+  constexpr std::uint64_t kWorthALineMs = 300;
+  const ThreadTimes times = thread_times();
+  const std::uint64_t late_ms = now_ms_ - std::min(now_ms_, next_tick_ms_);
+  if (next_tick_ms_ != 0 && late_ms > kWorthALineMs)
+    log::warning("was held up", {{"ms", late_ms},
+                                 {"used_cpu_ms", (times.used_us - times_.used_us) / 1000},
+                                 {"waited_for_cpu_ms", (times.waited_us - times_.waited_us) / 1000}});
+  times_ = times;
+}
+
 void Hpcd::tick() {
+  note_delay();
   next_tick_ms_ = now_ms_ + kTickMs;
   sessions_.tick(now_ms_);
   remotes_.tick(now_ms_, !balance_.draining() && !stopping_);

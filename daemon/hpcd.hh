@@ -30,6 +30,7 @@
 #include "daemon/rpc.hh"
 #include "daemon/sessions.hh"
 #include "daemon/stream_server.hh"
+#include "daemon/system.hh"
 #include "net/driver/waiter.hh"
 #include "net/transport/transport.hh"
 
@@ -58,6 +59,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   // The loop.
   bool pass();
   void sleep(net::Nanos deadline);
+  void note_delay();
   void tick();
   void gossip();
   void begin_shutdown(const char* why);
@@ -171,6 +173,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
 
   std::uint64_t now_ms_ = 0, next_tick_ms_ = 0, next_gossip_ms_ = 0, next_evacuation_ms_ = 0, end_ms_ = 0;
   unsigned passes_ = 0;
+  ThreadTimes times_;                      // at the last tick
   std::unordered_set<CircuitId> stopped_;  // circuits whose deputy is stopped
   bool stopping_ = false;
   peer::Gossip own_{};

@@ -1,5 +1,6 @@
 #include "daemon/system.hh"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -58,6 +60,20 @@ void raise_limits() {
 void take_precedence() {
   // Without the right to, it waits like everybody else.
   ::setpriority(PRIO_PROCESS, 0, kNice);
+}
+
+ThreadTimes thread_times() {
+  ThreadTimes times;
+  unsigned long long used_ns = 0;
+  unsigned long long waited_ns = 0;
+  const UniqueFd fd(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
+  std::array<char, 96> text{};
+  if (fd && ::read(fd.get(), text.data(), text.size() - 1) > 0 &&
+      std::sscanf(text.data(), "%llu %llu", &used_ns, &waited_ns) == 2) {
+    times.used_us = used_ns / 1000;
+    times.waited_us = waited_ns / 1000;
+  }
+  return times;
 }
 
 void notify_service_manager(const char* state) {

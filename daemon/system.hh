@@ -1,6 +1,7 @@
 // How hpcd gets along with the system: rights, limits, the service manager.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "hpcvmm/base/result.hh"
@@ -20,6 +21,12 @@ void raise_limits();
 /// it, and after two seconds the others take the node for lost.  Threads made later inherit it.  Not root:
 /// nothing changes.
 void take_precedence();
+struct ThreadTimes {
+  std::uint64_t used_us = 0;    ///< of a CPU
+  std::uint64_t waited_us = 0;  ///< runnable, for a CPU; 0 where the kernel does not count it
+};
+/// Of the calling thread, so far.  Source: Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat.
+ThreadTimes thread_times();
 /// sd_notify(3): "READY=1", "STOPPING=1"; without $NOTIFY_SOCKET nothing.
 void notify_service_manager(const char* state);
 
