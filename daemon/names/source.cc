@@ -7,7 +7,6 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 namespace hpcvmm::daemon::names {
 
@@ -162,12 +162,30 @@ void Source::changed(Watched& w, std::uint32_t mask, std::string_view name) {
 /// Somebody may have it open on another node, and home will have to open the same inode.  Under the lock.
 void Source::retire(Watched& w) {
   if (!w.file.fd) return;
-  if (retired_order_.size() >= kMostRetired) {
-    retired_.erase(retired_order_.front().second);
-    retired_order_.pop_front();
+  if (retired_order_.size() >= kMostRetired) close_oldest();
+  const auto [at, fresh] = retired_.try_emplace(w.id);
+  if (fresh)
+    retired_order_.emplace_back(now_ms_, w.id);
+  else
+    close_later(std::move(at->second.fd));
+  at->second = std::exchange(w.file, {});
+}
+
+/// Under the lock.
+void Source::close_oldest() {
+  if (const auto old = retired_.find(retired_order_.front().second); old != retired_.end()) {
+    close_later(std::move(old->second.fd));
+    retired_.erase(old);
   }
-  if (retired_.insert_or_assign(w.id, std::move(w.file)).second) retired_order_.emplace_back(now_ms_, w.id);
-  w.file = {};
+  retired_order_.pop_front();
+}
+
+/// The last close of a file whose name is gone frees its blocks, and may wait for the disk: the thread does
+/// it.  Under the lock.
+void Source::close_later(UniqueFd fd) {
+  if (!fd) return;
+  to_close_.push_back(std::move(fd));
+  more_.notify_one();
 }
 
 void Source::tick(std::uint64_t now_ms, bool in_use) {
@@ -178,10 +196,7 @@ void Source::tick(std::uint64_t now_ms, bool in_use) {
   bool idle = false;
   {
     const std::lock_guard guard(lock_);
-    while (!retired_order_.empty() && now_ms - retired_order_.front().first > kRetiredMs) {
-      retired_.erase(retired_order_.front().second);
-      retired_order_.pop_front();
-    }
+    while (!retired_order_.empty() && now_ms - retired_order_.front().first > kRetiredMs) close_oldest();
     idle = now_ms - used_ms_ > kUnusedMs && !watched_.empty();
   }
   if (!idle) return;
@@ -191,8 +206,7 @@ void Source::tick(std::uint64_t now_ms, bool in_use) {
   read_changes();
   // Nobody has been away for so long: nobody has one of these open there.
   const std::lock_guard guard(lock_);
-  retired_.clear();
-  retired_order_.clear();
+  while (!retired_order_.empty()) close_oldest();
 }
 
 void Source::take_back(Fact fact, const Id& id, std::string_view name) {
@@ -212,6 +226,7 @@ void Source::forget_all() {
   // The next batch is the first one again: it makes them forget.
   for (auto& [reader, s] : subscribers_) s = {};
   const std::lock_guard guard(lock_);
+  ++forgotten_;
   for (auto& [wd, w] : watched_) {
     ++w.version;
     ::inotify_rm_watch(inotify_.get(), wd);
@@ -297,6 +312,9 @@ void Source::collect() {
     }
     if (there) pass();
   }
+  const std::lock_guard guard(lock_);
+  for (Done& d : done)
+    for (Learnt& l : d.facts) close_later(std::move(l.file));
 }
 
 void Source::settle() {
@@ -309,13 +327,24 @@ void Source::settle() {
 
 // --- the thread
 
+/// The loop never waits for the kernel to make a watch: it may be another's turn on this CPU meanwhile.  What
+/// happens before the watch is in the table is in what is looked at afterwards; only that it has been
+/// forgotten must not be missed.
 int Source::watch(int fd, const Id& id, bool folder, std::uint64_t& version) {
-  // Both at once: an event of the new watch is counted for it, or is not there yet.
-  const std::lock_guard guard(lock_);
-  if (watched_.size() >= most_watched_) return -1;
+  std::uint64_t forgotten = 0;
+  {
+    const std::lock_guard guard(lock_);
+    if (watched_.size() >= most_watched_) return -1;
+    forgotten = forgotten_;
+  }
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   const int wd = ::inotify_add_watch(inotify_.get(), path.c_str(), folder ? kFolderEvents : kFileEvents);
   if (wd < 0) return -1;
+  const std::lock_guard guard(lock_);
+  if (forgotten != forgotten_) {
+    ::inotify_rm_watch(inotify_.get(), wd);
+    return -1;
+  }
   Watched& w = watched_[wd];
   w.id = id;
   w.folder = folder;
@@ -325,15 +354,19 @@ int Source::watch(int fd, const Id& id, bool folder, std::uint64_t& version) {
 
 void Source::work() {
   ::pthread_setname_np(::pthread_self(), "names");
-  ::setpriority(PRIO_PROCESS, 0, 0);  // nobody waits for it (take_precedence() in system.hh)
+  // It keeps the precedence that it has inherited (take_precedence() in system.hh): the loop waits for its
+  // lock.
   for (;;) {
     Job job;
+    std::vector<UniqueFd> to_close;
     {
       std::unique_lock guard(lock_);
       busy_ = false;
       if (jobs_.empty()) idle_.notify_all();
-      more_.wait(guard, [this] { return ending_ || !jobs_.empty(); });
+      more_.wait(guard, [this] { return ending_ || !jobs_.empty() || !to_close_.empty(); });
       if (ending_) return;
+      to_close.swap(to_close_);
+      if (jobs_.empty()) continue;
       job = std::move(jobs_.front());
       jobs_.pop_front();
       busy_ = true;

@@ -116,6 +116,8 @@ class Source {
   void take_back(Fact fact, const Id& id, std::string_view name = {});
   void forget_all();
   void retire(Watched& w);
+  void close_oldest();
+  void close_later(UniqueFd fd);
   void flush();
   void tell(const Reader& reader, Subscriber& s, const Bytes& facts);
   void work();
@@ -138,6 +140,8 @@ class Source {
   std::deque<Job> jobs_;
   std::unordered_set<std::string> queued_;
   std::vector<Done> done_;
+  std::vector<UniqueFd> to_close_;
+  std::uint64_t forgotten_ = 0;  // times that all was forgotten
   bool busy_ = false, ending_ = false;
 
   Look look_;           // the thread's
