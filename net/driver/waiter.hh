@@ -1,7 +1,7 @@
 // Waiter: the adaptive sleep of a loop over a driver and other descriptors.  While there is work it costs
-// nothing; without work it polls for a short while, giving the CPU to others between polls, and then blocks
-// in the kernel.  How long it polls follows from how long it had to wait lately (as KVM's halt polling does):
-// where answers come at once, polling saves the wake-up; where they do not, it only takes CPU time.
+// nothing; without work it polls for a short while, and then blocks in the kernel.  How long it polls follows
+// from how long it had to wait lately (as KVM's halt polling does): where answers come at once, polling saves
+// the wake-up; where they do not, it only takes CPU time.
 //
 //     for (;;) {
 //       const Nanos deadline = transport.poll();            // and the loop's own rings
@@ -48,7 +48,7 @@ class Waiter {
 
   /// Something was done in this pass: the spin begins anew.
   void busy() { empty_polls_ = 0; }
-  /// Nothing was done in this pass.  False: poll again (the CPU was offered to others); true: block().
+  /// Nothing was done in this pass.  False: poll again; true: block().
   bool idle();
   /// Blocks until the driver may have something, an added descriptor is readable, or `deadline` (of the
   /// clock; kNever: none).  The tags are valid until the next call; none for the driver.
