@@ -4,6 +4,7 @@
 #include <sys/auxv.h>
 
 #include <cstring>
+#include <ctime>
 
 #include "guest-agent/vdso/elf_symbols.hh"
 #include "hpcvmm/base/layout.hh"
@@ -164,7 +165,21 @@ void fill_empty_table(void* page) {
   table->version = HPCVMM_VDSO_VERSION;
 }
 
-void HostVdso::fill_table(void* page, std::uint64_t vdso_delta) const {
+std::int64_t ClockOffsets::of(std::uint32_t clock) const {
+  switch (clock) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE: return realtime;
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_COARSE: return monotonic;
+    case CLOCK_MONOTONIC_RAW: return monotonic_raw;
+    case CLOCK_BOOTTIME: return boottime;
+    case CLOCK_TAI: return tai;
+    default: return 0;
+  }
+}
+
+void HostVdso::fill_table(void* page, std::uint64_t vdso_delta, const ClockOffsets& offsets) const {
+  constexpr std::int64_t kSecond = 1'000'000'000;
   fill_empty_table(page);
   auto* const table = static_cast<hpcvmm_vdso_table*>(page);
   const auto moved = [vdso_delta](std::uint64_t address) { return address != 0 ? address + vdso_delta : 0; };
@@ -172,6 +187,14 @@ void HostVdso::fill_table(void* page, std::uint64_t vdso_delta) const {
   table->gettimeofday = moved(gettimeofday);
   table->time = moved(time);
   table->clock_getres = moved(clock_getres);
+  if (!offsets.any()) return;
+  table->flags = HPCVMM_VDSO_HAS_OFFSETS;
+  for (std::uint32_t clock = 0; clock < HPCVMM_VDSO_CLOCKS; ++clock) {
+    const std::int64_t offset = offsets.of(clock);
+    const std::int64_t seconds = offset / kSecond - (offset % kSecond < 0 ? 1 : 0);
+    table->offsets[clock].seconds = seconds;
+    table->offsets[clock].nanoseconds = offset - seconds * kSecond;
+  }
 }
 
 }  // namespace hpcvmm::vdso

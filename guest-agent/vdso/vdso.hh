@@ -28,6 +28,14 @@ struct Symbols32 {
 const Symbols64& symbols64();
 const Symbols32& symbols32();
 
+/// Guest's clock minus this node's, in nanoseconds, by clock.  All 0: they are the same.
+struct ClockOffsets {
+  std::int64_t realtime = 0, monotonic = 0, monotonic_raw = 0, boottime = 0, tai = 0;
+  /// Of a clock's id (clock_gettime(2)); 0 for clocks that are not a node's.
+  [[nodiscard]] std::int64_t of(std::uint32_t clock) const;
+  [[nodiscard]] bool any() const { return (realtime | monotonic | monotonic_raw | boottime | tai) != 0; }
+};
+
 /// The vDSO the host kernel gave this process.  Addresses are 0 where it has none.
 struct HostVdso {
   std::uint64_t base = 0, bytes = 0;             ///< the code, AT_SYSINFO_EHDR
@@ -37,7 +45,7 @@ struct HostVdso {
   /// Fills a table page (writable now; map it read-only for the guest).  `vdso_delta` = guest address - host
   /// address of the mapped range.  getcpu stays 0, i.e. a system call: the host's reads a descriptor limit or
   /// TSC_AUX of the CPU it runs on, which in a micro-VM is not the host's and in a cluster is not the answer.
-  void fill_table(void* page, std::uint64_t vdso_delta) const;
+  void fill_table(void* page, std::uint64_t vdso_delta, const ClockOffsets& offsets = {}) const;
 };
 
 /// Finds it anew at each call (a fork child may have moved nothing, an exec has).

@@ -183,6 +183,61 @@ TEST_F(Mapped64, TheTableDecidesWhereACallGoes) {
   EXPECT_EQ(ns(t), 42'000'000'007);
 }
 
+/// Reads `clock` through `fn` between two system calls, which are `offset` behind.
+void expect_ahead_by(ClockFn fn, clockid_t clock, std::int64_t offset) {
+  for (int i = 0; i < 2000; ++i) {
+    timespec before{};
+    timespec ours{};
+    timespec after{};
+    ASSERT_EQ(::syscall(SYS_clock_gettime, clock, &before), 0);
+    ASSERT_EQ(fn(clock, &ours), 0);
+    ASSERT_EQ(::syscall(SYS_clock_gettime, clock, &after), 0);
+    ASSERT_GE(ours.tv_nsec, 0);
+    ASSERT_LT(ours.tv_nsec, 1'000'000'000);
+    ASSERT_LE(ns(before) + offset, ns(ours)) << "clock " << clock;
+    ASSERT_LE(ns(ours), ns(after) + offset) << "clock " << clock;
+  }
+}
+
+TEST_F(Mapped64, OffsetsAreAddedToEachClockThatHasOne) {
+  const ClockOffsets offsets{.realtime = -1'500'000'001,
+                             .monotonic = 123'456'789'123'456'789,
+                             .monotonic_raw = 999'999'999,
+                             .boottime = -999'999'999,
+                             .tai = 1};
+  host_.fill_table(pages_, 0, offsets);
+  seal();
+  const auto clock = symbol<ClockFn>("__vdso_clock_gettime");
+  for (const clockid_t id : {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE,
+                             CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME, CLOCK_TAI})
+    expect_ahead_by(clock, id, offsets.of(static_cast<std::uint32_t>(id)));
+  // Not a node's: the system call, and nothing added.
+  expect_between_syscalls(clock, CLOCK_PROCESS_CPUTIME_ID);
+  timespec t{};
+  EXPECT_EQ(clock(9999, &t), -EINVAL);
+  EXPECT_EQ(clock(-1, &t), -EINVAL);
+}
+
+TEST_F(Mapped64, TheTimeOfDayHasTheOffsetOfItsClock) {
+  const ClockOffsets offsets{.realtime = 5'000'000'700};
+  host_.fill_table(pages_, 0, offsets);
+  seal();
+  const auto clock = symbol<ClockFn>("__vdso_clock_gettime");
+  const auto of_day = symbol<TimeofdayFn>("__vdso_gettimeofday");
+  for (int i = 0; i < 2000; ++i) {
+    timespec before{};
+    timeval ours{};
+    timespec after{};
+    ASSERT_EQ(clock(CLOCK_REALTIME, &before), 0);
+    ASSERT_EQ(of_day(&ours, nullptr), 0);
+    ASSERT_EQ(clock(CLOCK_REALTIME, &after), 0);
+    const std::int64_t us = ours.tv_sec * 1'000'000LL + ours.tv_usec;
+    ASSERT_LE(ns(before) / 1000, us);
+    ASSERT_LE(us, ns(after) / 1000);
+  }
+  EXPECT_EQ(of_day(nullptr, nullptr), 0);
+}
+
 TEST_F(Mapped64, DeltaMovesEveryEntryAndGetcpuStaysASystemCall) {
   host_.fill_table(pages_, 0x1000);
   const auto* table = reinterpret_cast<const hpcvmm_vdso_table*>(pages_);

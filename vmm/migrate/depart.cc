@@ -144,8 +144,34 @@ int Home::prepare_remote(std::string& why) {
     prepared.id = ++next_ack_;
   }
   send(Stream::Urgent, {{&prepared, sizeof prepared}});
+  // On the same machine the answer says enough, and nobody has to wait for it.
+  clocks_ = {};
+  ask_clocks();
   if (const int rc = wait_ready(why)) return rc;
-  return wait_acked(prepared.id, why);
+  if (const int rc = wait_acked(prepared.id, why)) return rc;
+  compare_clocks();
+  return 0;
+}
+
+void Home::ask_clocks() {
+  const Head ask{Msg::ClockAsk, 0, clock_asked_.load() + 1};
+  clock_told_.store(ask.id - 1);
+  clock_asked_.store(ask.id);
+  asked_clocks_ = read_clocks();
+  send(Stream::Urgent, {{&ask, sizeof ask}});
+}
+
+/// False: no answer.  It goes on without: that node's clocks count as ours.
+bool Home::hear_clocks() {
+  constexpr std::uint64_t kLimitMs = 1000;
+  if (!wait_for(clock_told_, clock_asked_.load() - 1, kLimitMs)) return false;
+  clocks_.learn(asked_clocks_, told_clocks_, heard_clocks_);
+  return true;
+}
+
+void Home::compare_clocks() {
+  constexpr unsigned kMost = 5;
+  for (unsigned asked = 1; hear_clocks() && clocks_.wants_more() && asked < kMost; ++asked) ask_clocks();
 }
 
 /// Waits until the remote has taken everything that was sent in this stream.
@@ -382,7 +408,9 @@ int Home::leave_locked(bool quiet, std::string& why) {
     return ENOMEM;
   }
   send_changes_locked(entries);
-  const Head mapped{Msg::Mapped, local_calls_.load() ? kMayCallLocally : std::uint16_t{0}, 0};
+  Mapped mapped{};
+  mapped.head.flags = local_calls_.load() ? kMayCallLocally : std::uint16_t{0};
+  mapped.clocks = clocks_.offsets();
   send(Stream::Urgent, {{&mapped, sizeof mapped}});
   for (MobileVcpu* v : engine_.vcpus()) v->depart();
   mm_->set_away_locked(this);

@@ -211,6 +211,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   int wait_prepared(Stream stream, std::string& why);
   int wait_ready(std::string& why);
   int wait_acked(std::uint32_t id, std::string& why);
+  void ask_clocks();
+  bool hear_clocks();
+  void compare_clocks();
+  void wait_for_clocks();
   bool stash_is_small();
   /// The mover's: the program has not begun, and will not before this move has ended.
   [[nodiscard]] bool starts_there() const {
@@ -354,6 +358,11 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told
+  // Clocks of the node it goes to: the mover asks, the pager hears.
+  ClockDifference clocks_;
+  ClockReadings asked_clocks_, told_clocks_, heard_clocks_;
+  std::atomic<std::uint32_t> clock_asked_{0}, clock_told_{0};
+  std::atomic<std::int64_t> clock_ahead_ns_{0};  // of ours, those it came home with
   wire::local::MoveFigures figures_{};
   bool was_running_ = false;       // the mover's: guest code ran when this move stopped it
   std::uint64_t released_us_ = 0;  // the mover's: when the guest could go on

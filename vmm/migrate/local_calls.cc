@@ -47,6 +47,51 @@ bool is_node_clock(std::uint64_t id) {
   }
 }
 
+/// The process's clock, where that is not the node's.
+timespec process_clock(std::uint32_t id, const Remote& remote) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const std::int64_t ns = read_clock(static_cast<clockid_t>(id)) + remote.clocks().of(id);
+  return {ns / kSecond, ns % kSecond};
+}
+
+/// `narrow`: as two 32-bit numbers.
+SysRet tell_pair(std::uint64_t at, std::int64_t first, std::int64_t second, bool narrow) {
+  const std::int64_t wide[2] = {first, second};
+  const std::int32_t small[2] = {static_cast<std::int32_t>(first), static_cast<std::int32_t>(second)};
+  const bool good = narrow ? mem::copy_out(at, small, sizeof small) : mem::copy_out(at, wide, sizeof wide);
+  return good ? SysRet::raw(0) : SysRet::fail(EFAULT);
+}
+
+/// True: the call reads a clock that is not the node's.  One of the host's vDSO is: the guest's adds what is
+/// between.
+bool is_other_clock(const sys::Row& row, Abi abi, const sys::Args& args, const GuestRegs& regs,
+                    const Remote& remote) {
+  if (!remote.clocks().any()) return false;
+  if (abi == Abi::X64 && regs.rip >= remote.vdso_begin() && regs.rip < remote.vdso_end()) return false;
+  switch (row.call) {
+    case Call::clock_gettime:
+    case Call::clock_gettime64: return remote.clocks().of(static_cast<std::uint32_t>(args[0])) != 0;
+    case Call::time: return remote.clocks().realtime != 0;
+    case Call::gettimeofday: return args[0] != 0 && args[1] == 0 && remote.clocks().realtime != 0;
+    default: return false;
+  }
+}
+
+SysRet read_other_clock(const sys::Row& row, Abi abi, const sys::Args& args, const Remote& remote) {
+  const bool narrow = abi == Abi::Ia32 && row.call != Call::clock_gettime64;
+  if (row.call == Call::clock_gettime || row.call == Call::clock_gettime64) {
+    const timespec t = process_clock(static_cast<std::uint32_t>(args[0]), remote);
+    return tell_pair(args[1], t.tv_sec, t.tv_nsec, narrow);
+  }
+  if (row.call == Call::gettimeofday) {
+    const timespec t = process_clock(CLOCK_REALTIME, remote);
+    return tell_pair(args[0], t.tv_sec, t.tv_nsec / 1000, narrow);
+  }
+  const std::int64_t now = process_clock(CLOCK_REALTIME_COARSE, remote).tv_sec;
+  if (args[0] != 0 && !mem::copy_out(args[0], &now, narrow ? 4 : 8)) return SysRet::fail(EFAULT);
+  return SysRet::raw(now);
+}
+
 LocalCall done(GuestRegs& regs, Abi abi, const SysRet& result) {
   if (result.is_restart()) return LocalCall::Home;  // kicked before it began: home will see to it
   sys::set_result(regs, abi, result);
@@ -90,6 +135,12 @@ LocalCall wake_two(const sys::Row& row, Abi abi, const sys::Args& args, GuestReg
   return done(regs, abi, result);
 }
 
+/// Until a time of a clock that is not the node's.
+bool waits_for_other_clock(const sys::Args& args, const Remote& remote) {
+  const bool real = (args[1] & FUTEX_CLOCK_REALTIME) != 0;
+  return args[3] != 0 && (real ? remote.clocks().realtime : remote.clocks().monotonic) != 0;
+}
+
 LocalCall futex(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& regs, const Runner& runner,
                 Remote& remote) {
   const auto op = static_cast<std::uint32_t>(args[1]);
@@ -98,7 +149,9 @@ LocalCall futex(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& 
     case FUTEX_WAIT:
       if (args[3] != 0) return LocalCall::Home;
       return wait(row, abi, args, regs, runner);
-    case FUTEX_WAIT_BITSET: return wait(row, abi, args, regs, runner);
+    case FUTEX_WAIT_BITSET:
+      if (waits_for_other_clock(args, remote)) return LocalCall::Home;
+      return wait(row, abi, args, regs, runner);
     case FUTEX_WAKE:
     case FUTEX_WAKE_BITSET: return wake(row, abi, args, regs, runner, remote);
     case FUTEX_REQUEUE:
@@ -146,7 +199,12 @@ LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote) {
     case Call::getrandom:
     case Call::sched_yield:
     case Call::time:
-    case Call::gettimeofday: return done(regs, abi, here(*row, abi, args, runner));
+    case Call::gettimeofday:
+      if (row->call == Call::gettimeofday && args[1] != 0 && remote.clocks().realtime != 0)
+        return LocalCall::Home;
+      if (is_other_clock(*row, abi, args, regs, remote))
+        return done(regs, abi, read_other_clock(*row, abi, args, remote));
+      return done(regs, abi, here(*row, abi, args, runner));
     case Call::futex:
     case Call::futex_time64: return futex(*row, abi, args, regs, runner, remote);
     default: return LocalCall::Home;

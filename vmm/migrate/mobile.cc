@@ -76,7 +76,8 @@ engine::Exit MobileVcpu::run_somewhere() {
   const bool away = away_.load(std::memory_order_acquire);
   engine::Exit e = away ? run_away() : local_->run();
   if (!away && e.kind == engine::ExitKind::Interrupted && home_->stopping())
-    e = step_out(*local_, home_->who().host_vdso_begin, home_->who().host_vdso_end);
+    e = step_out(*local_, {home_->who().host_vdso_begin, home_->who().host_vdso_end},
+                 guest_vdso(home_->who().vdso_table));
   leave_guest();
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
   // Away, what its node makes by itself does not come here.

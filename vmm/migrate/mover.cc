@@ -419,6 +419,14 @@ void Home::release_all() {
 
 // --- coming back
 
+/// Nobody sees a clock go back: clocks that have run ahead of ours since it left, by some microseconds an
+/// hour, are waited for.
+void Home::wait_for_clocks() {
+  constexpr std::int64_t kLongestNs = 1'000'000'000;
+  const std::int64_t ahead = std::min(clock_ahead_ns_.exchange(0), kLongestNs);
+  if (ahead > 0) sleep_us(static_cast<std::uint64_t>(ahead) / 1000 + 1);
+}
+
 void Home::come_back() {
   trial::hold("return");
   stop_all();
@@ -440,6 +448,7 @@ void Home::come_back() {
       futex_wait(&drained_, seen, 100'000);
       if (!hear(0)) die("the hpcd of its home node has ended");
     }
+    wait_for_clocks();
     runs_away_.store(false, std::memory_order_release);
     futex_wake(&waits_heard_);
     where_ = 0;

@@ -106,6 +106,15 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       futex_wake(&acked_, 64);
       if (static_cast<Phase>(phase_.load()) == Phase::Ask) ring_bell(poke_);  // the mover waits
       return;
+    case Msg::ClockTell: {
+      ClockTell t{};
+      if (!read_as(t, v.data, v.bytes) || head.id != clock_asked_.load()) return;
+      heard_clocks_ = read_clocks();
+      told_clocks_ = t.clocks;
+      clock_told_.store(head.id, std::memory_order_release);
+      ring_bell(poke_);
+      return;
+    }
     case Msg::Heard:
       waits_heard_.store(head.id);
       futex_wake(&waits_heard_);
@@ -136,6 +145,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       Leaving l{};
       if (!read_as(l, v.data, v.bytes)) return;
       left_stack_.store(l.stack_begin != 0 ? l.stack_begin : ~std::uint64_t{0});
+      clock_ahead_ns_.store(most_ahead(l.clocks, read_clocks()));
       drained_.fetch_or(kLeaving);
       futex_wake(&drained_);
       return;

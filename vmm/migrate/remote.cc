@@ -240,11 +240,22 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       if (read_as(ask, data, bytes)) on_take(page_down(ask.address));
       return;
     }
-    case Msg::Mapped:
+    case Msg::Mapped: {
       trial::hold("remote-mapped");
+      Mapped m{};
+      if (!read_as(m, data, bytes)) return;
+      on_clocks(m.clocks);
       mapped_ = true;
       local_calls_ = (head.flags & kMayCallLocally) != 0;
       return;
+    }
+    case Msg::ClockAsk: {
+      ClockTell tell{};
+      tell.head.id = head.id;
+      tell.clocks = read_clocks();
+      send(Stream::Urgent, {{&tell, sizeof tell}});
+      return;
+    }
     case Msg::Waits: {
       Waits w{};
       if (!read_as(w, data, bytes)) return;
@@ -374,6 +385,14 @@ const char* Remote::make_engine(const Init& i) {
   mm_ = std::move(prepared_);
   vdso_table_ = i.vdso_table;
   return nullptr;
+}
+
+/// Before it runs here.
+void Remote::on_clocks(const vdso::ClockOffsets& clocks) {
+  clocks_ = clocks;
+  if (!clocks.any() || vdso_table_ == 0 || mm_ == nullptr) return;
+  static_cast<void>(mm_->protect(vdso_table_, HPCVMM_VDSO_TABLE_BYTES, PROT_READ | PROT_WRITE));
+  fill_vdso_table(vdso_table_);
 }
 
 void Remote::on_init(const Init& i) {

@@ -99,6 +99,11 @@ class Remote {
   [[nodiscard]] std::uint64_t vdso_begin() const;
   [[nodiscard]] std::uint64_t vdso_end() const { return vdso_begin() + (vdso.range_end - vdso.range_begin); }
 
+  /// Guest address of its vDSO's table; 0: none.
+  [[nodiscard]] std::uint64_t vdso_table() const { return vdso_table_; }
+  /// The process's clocks minus this node's.
+  [[nodiscard]] const vdso::ClockOffsets& clocks() const { return clocks_; }
+
   int kvm_fd = -1, uffd_device = -1;
   bool prepare_kvm = false;
   ServeShared serve_shared = nullptr;
@@ -124,10 +129,12 @@ class Remote {
   void worker();
   void handle(const std::byte* data, std::size_t bytes, Stream stream);
   void on_init(const Init& i);
+  void on_clocks(const vdso::ClockOffsets& clocks);
   const char* make_engine(const Init& i);
   const char* make_kvm();
   void on_maps(const std::byte* data, std::size_t bytes);
   void make_map(const MapEntry& e);
+  void fill_vdso_table(std::uint64_t at);
   bool map_file(const MapEntry& e, std::uint64_t& end);
   // share_remote.cc
   void on_share_server(const ShareServer& s);
@@ -179,6 +186,7 @@ class Remote {
   std::unique_ptr<mem::Mm> prepared_;         // before Init: the kvm engine, made in advance
   std::unique_ptr<engine::Vcpu> first_vcpu_;  // of it
   std::uint64_t vdso_table_ = 0;
+  vdso::ClockOffsets clocks_;  // from Mapped on
   bool direct_ = false;
   std::atomic<bool> local_calls_{false};
   forward::Budget call_budget_;

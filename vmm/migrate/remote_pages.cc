@@ -62,6 +62,18 @@ void Remote::set_range(std::uint64_t begin, const Range& r) {
 
 // --- mappings
 
+/// The page is writable, and is not afterwards.
+void Remote::fill_vdso_table(std::uint64_t at) {
+  alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> page{};
+  if (vdso.range_begin != 0 && at >> 32 != 0) {
+    vdso.fill_table(page.data(), vdso_begin() - vdso.range_begin, clocks_);
+  } else {
+    vdso::fill_empty_table(page.data());
+  }
+  static_cast<void>(mem::copy_out(at, page.data(), page.size()));
+  static_cast<void>(mm_->protect(at, page.size(), PROT_READ));
+}
+
 void Remote::make_map(const MapEntry& e) {
   const auto prot = static_cast<int>(e.prot & (PROT_READ | PROT_WRITE | PROT_EXEC));
   const bool table = e.kind == PageKind::Table;
@@ -71,15 +83,7 @@ void Remote::make_map(const MapEntry& e) {
       mm_->map(Abi::X64, e.begin, e.end - e.begin, table ? PROT_READ | PROT_WRITE : prot, flags, -1, 0);
   if (at.is_error()) give_up("no memory for a mapping");
   if (table) {
-    alignas(8) std::array<char, HPCVMM_VDSO_TABLE_BYTES> page{};
-    if (vdso.range_begin != 0 && e.end > std::uint64_t{1} << 32) {
-      vdso.fill_table(page.data(), vdso_begin() - vdso.range_begin);
-    } else {
-      vdso::fill_empty_table(page.data());
-    }
-    static_cast<void>(mem::copy_out(e.begin, page.data(), page.size()));
-    static_cast<void>(mm_->protect(e.begin, e.end - e.begin, PROT_READ));
-    return;
+    return fill_vdso_table(e.begin);
   }
   if (e.kind == PageKind::Coherent) {
     if (!map_coherent(e)) give_up("shared memory cannot be mapped");
@@ -348,6 +352,7 @@ void Remote::on_leave() {
     for (const auto& [begin, r] : ranges_)
       if (r.kind != PageKind::Coherent) ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
   }
+  l.clocks = read_clocks(clocks_);
   send(Stream::Urgent, {{&l, sizeof l}});
   start_drain();
 }

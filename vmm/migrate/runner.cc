@@ -169,7 +169,7 @@ void Runner::run_guest() {
       }
     }
     if (e.kind == engine::ExitKind::Interrupted)
-      e = step_out(*vcpu_, remote_.vdso_begin(), remote_.vdso_end());
+      e = step_out(*vcpu_, {remote_.vdso_begin(), remote_.vdso_end()}, guest_vdso(remote_.vdso_table()));
     // Mappings are changing under us; if not, home has to judge.
     if (e.kind == engine::ExitKind::HostFault && ++host_faults < 16) {
       sleep_us(50);

@@ -13,10 +13,11 @@
 #include "hpcvmm/base/cpu.hh"
 #include "hpcvmm/base/layout.hh"
 #include "hpcvmm/wire/local.hh"
+#include "vmm/migrate/clocks.hh"
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 5;
+inline constexpr std::uint32_t kWireVersion = 6;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -44,6 +45,7 @@ enum class Msg : std::uint16_t {
   CallData,     // (both ways) a part of what belongs to the next Run or Left of this vCPU
   Names,        // under which conditions names are looked up there; names::Circumstances follow
   ShareServer,  // the name of the server of shared memory there; before Maps that need it
+  ClockAsk,     // answered by ClockTell, at once
   // Remote to deputy.
   Ready = 64,
   Ack,
@@ -57,6 +59,7 @@ enum class Msg : std::uint16_t {
   FileHere,  // this file is here, with that content
   Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
              // its path
+  ClockTell,
 };
 
 struct Head {
@@ -132,8 +135,17 @@ struct Wake {
   std::uint64_t address = 0;
 };
 
-/// Flag of Mapped: calls that need nothing of home may be made on the remote's node.
+/// Flag: calls that need nothing of home may be made on the remote's node.
 inline constexpr std::uint16_t kMayCallLocally = 1;
+struct Mapped {
+  Head head{Msg::Mapped, 0, 0};
+  vdso::ClockOffsets clocks;  ///< the process's minus those of the remote's node
+};
+
+struct ClockTell {
+  Head head{Msg::ClockTell, 0, 0};  // id: of the question
+  ClockReadings clocks;
+};
 
 struct ShareServer {
   Head head{Msg::ShareServer, 0, 0};
@@ -190,6 +202,7 @@ struct Left {
 struct Leaving {
   Head head{Msg::Leaving, 0, 0};
   std::uint64_t stack_begin = 0;  ///< of the mapping that grows down, as it has grown there; ~0: none
+  ClockReadings clocks;           ///< the process's, after its last instruction there
 };
 
 struct Fp {
