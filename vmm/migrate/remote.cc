@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -499,6 +500,7 @@ int owned(int fd, int* owner) {
 }  // namespace
 
 void remote_main(OnStack on_stack, bool prepare_kvm, ServeShared serve_shared) {
+  ::setpriority(PRIO_PROCESS, 0, 0);  // hpcd's precedence is not for guests
   HostHooks hooks;
   hooks.hide_fd = owned;
   hooks.close_fd = [](int fd) { ::close(fd); };
