@@ -57,6 +57,8 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
   began_us_ = 0;
   bulk_sent_ = bulk_credited_ = 0;
   bulk_eaten_ = 0;
+  recent_.clear();
+  recent_in_.clear();
   {
     const mem::LockGuard guard(mm_->lock());
     files_.start_over();
@@ -456,6 +458,7 @@ void Home::push_stash() {
   send(Stream::Urgent, {{&done, sizeof done}});
   for (const Directory::Stash& s : directory_.stashes()) ::munmap(pointer(s.copy), s.end - s.begin);
   directory_.clear_stashes();
+  recent_.clear();
 }
 
 void Home::push_range(Directory::Stash& s) {
@@ -502,14 +505,11 @@ void Home::push_range(Directory::Stash& s) {
         entries[count] = page | kPageSame;
         ++figures_.pages_known;
       } else {
-        const std::uint64_t flag = is_zero_page(content)                                     ? kPageZero
-                                   : with_data != 0 && is_same(content, data[with_data - 1]) ? kPageAgain
-                                                                                             : kPageData;
-        entries[count] = page | flag;
-        if (flag == kPageData) data[with_data++] = content;
-        ++(flag == kPageZero    ? figures_.pages_zero
-           : flag == kPageAgain ? figures_.pages_known
-                                : figures_.pages_pushed);
+        const bool zero = is_zero_page(content);
+        const int slot = zero ? -1 : recent_.find_or_add(content);
+        entries[count] = page | (zero ? std::uint64_t{kPageZero} : bulk_flag(slot));
+        if (!zero && slot < 0) data[with_data++] = content;
+        ++(zero ? figures_.pages_zero : slot >= 0 ? figures_.pages_known : figures_.pages_pushed);
       }
       if (++count == kPagesPerMessage) flush();
     }

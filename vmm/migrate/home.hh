@@ -25,6 +25,7 @@
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
+#include "vmm/migrate/recent.hh"
 #include "vmm/migrate/wire.hh"
 #include "vmm/migrate/written.hh"
 #include "vmm/names/home.hh"
@@ -358,6 +359,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told
+  RecentPages recent_;            // the mover's: of pages sent in bulk
+  RecentPages recent_in_;         // the pager's: of those that come home so
   // Clocks of the node it goes to: the mover asks, the pager hears.
   ClockDifference clocks_;
   ClockReadings asked_clocks_, told_clocks_, heard_clocks_;

@@ -489,6 +489,7 @@ void Home::come_back() {
     pending_.clear();
     wanted_later_.clear();
   }
+  recent_in_.clear();
   close_channel();
   share_back();
   host().is_back();

@@ -336,7 +336,7 @@ void Home::give_locked(std::uint64_t page, std::uint32_t ask) {
 
 void Home::on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit) {
   figures_.bytes += bytes;
-  for_each_page(data, bytes,
+  for_each_page(data, bytes, credit != 0 ? &recent_in_ : nullptr,
                 [this](std::uint64_t page, std::uint64_t flag, const std::byte* content, std::uint64_t) {
                   install(page, flag, content);
                 });

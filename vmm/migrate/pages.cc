@@ -188,8 +188,6 @@ bool is_zero_page(const void* data) {
   return true;
 }
 
-bool is_same(const void* page, const void* other) { return std::memcmp(page, other, kPageSize) == 0; }
-
 void open_pagemap() {
   if (g_pagemap >= 0) return;
   const int fd = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);

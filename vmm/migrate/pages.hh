@@ -62,7 +62,6 @@ bool read_page(std::uint64_t page, void* out);
 /// Touches eight bytes as a system call does: a stack grows, a missing page is fetched.  False: EFAULT.
 bool touch(std::uint64_t at);
 bool is_zero_page(const void* data);
-bool is_same(const void* page, const void* other);
 /// Opens /proc/self/pagemap, before a second thread asks.
 void open_pagemap();
 /// Opens /proc/self/maps for good (mem/host_maps.hh), before the guest runs.

@@ -55,10 +55,10 @@ bool is_early(const local::Consumer::View& v) {
   Head head{};
   bool warm = read_as(head, v.data, v.bytes) && head.type == Msg::Prepared;
   if (head.type != Msg::Pages) return warm;
-  for_each_page(v.data, v.bytes, [&](std::uint64_t, std::uint64_t flag, const std::byte*, std::uint64_t) {
-    warm = flag == kPageWarm;
-  });
-  return warm;
+  Pages p{};
+  std::uint64_t first = 0;
+  if (!read_as(p, v.data, v.bytes) || !read_as(first, v.data + sizeof p, v.bytes - sizeof p)) return warm;
+  return (first & kPageFlags) == kPageWarm || (first & kPageFlags) == kPageWarmRecent;
 }
 
 }  // namespace

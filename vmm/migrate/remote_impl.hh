@@ -17,6 +17,7 @@
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
+#include "vmm/migrate/recent.hh"
 #include "vmm/migrate/remote.hh"
 #include "vmm/migrate/wire.hh"
 #include "vmm/names/calls.hh"
@@ -211,6 +212,8 @@ class Remote {
   mem::Lock lock_;  // what follows
   std::map<std::uint64_t, Range> ranges_;
   Attic attic_;
+  RecentPages recent_;                       // the receiver's: of home's bulk
+  RecentPages recent_out_;                   // the drain's
   std::unordered_set<std::uint64_t> taken_;  // home has them
   // Asked for, with the number of the question: an older one's "none" says nothing about the page any more.
   std::unordered_map<std::uint64_t, std::uint32_t> pending_;

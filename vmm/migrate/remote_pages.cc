@@ -219,7 +219,7 @@ void Remote::on_take(std::uint64_t page) {
 }
 
 void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
-  for_each_page(data, bytes,
+  for_each_page(data, bytes, bulk ? &recent_ : nullptr,
                 [this, bulk](std::uint64_t page, std::uint64_t flag, const std::byte* content,
                              std::uint64_t sequence) { install(page, flag, content, sequence, bulk); });
   if (bulk) count_bulk(bytes);
@@ -282,6 +282,7 @@ void Remote::push_has_ended() {
   const mem::LockGuard guard(lock_);
   push_done_ = true;
   attic_.clear();
+  recent_.clear();
   void_.clear();
   // What home wants as soon as it arrives, and has not: it has never been written, so home may have it.
   for (const std::uint64_t page : promised_) {
@@ -422,11 +423,13 @@ void Remote::drain_range(std::uint64_t begin, std::uint64_t end) {
         drain_cursor_ = page + kPageSize;
         if (present[i] == 0 || !page_present(page)) continue;
         const auto* const content = static_cast<const std::byte*>(pointer(page));
-        const std::uint64_t flag = is_zero_page(content)                                     ? kPageZero
-                                   : with_data != 0 && is_same(content, data[with_data - 1]) ? kPageAgain
-                                                                                             : kPageData;
-        entries[count++] = page | flag;
-        if (flag == kPageData) data[with_data++] = content;
+        if (is_zero_page(content)) {
+          entries[count++] = page | kPageZero;
+          continue;
+        }
+        const int slot = recent_out_.find_or_add(content);
+        entries[count++] = page | bulk_flag(slot);
+        if (slot < 0) data[with_data++] = content;
       }
       if (count == 0) continue;
       p.head.id = count;

@@ -105,23 +105,25 @@ bool Home::send_warm(std::uint64_t begin, std::uint64_t end, bool anonymous) {
   std::array<std::uint64_t, kPagesPerMessage> entries{};
   std::array<const std::byte*, kPagesPerMessage> data{};
   unsigned count = 0;
+  unsigned with_data = 0;
   for (std::uint64_t at = begin; at < end; at += kStep * kPageSize) {
     const std::size_t n = std::min<std::uint64_t>(kStep, (end - at) / kPageSize);
     pages_present(at, std::span(present).first(n));
     for (std::size_t i = 0; i < n; ++i) {
       const std::uint64_t page = at + i * kPageSize;
-      if (present[i] == 0 || !read_page(page, content[count].data()) || is_zero_page(content[count].data()))
-        continue;
+      std::byte* const copy = content[with_data].data();
+      if (present[i] == 0 || !read_page(page, copy) || is_zero_page(copy)) continue;
       if (anonymous) warm_.set(page);
-      entries[count] = page | kPageWarm;
-      data[count] = content[count].data();
+      const int slot = recent_.find_or_add(copy);
+      entries[count] = page | bulk_flag(slot, true);
+      if (slot < 0) data[with_data++] = copy;
       ++figures_.pages_warm;
       if (++count < kPagesPerMessage) continue;
-      if (!push_pages(entries.data(), count, data.data(), count)) return false;
-      count = 0;
+      if (!push_pages(entries.data(), count, data.data(), with_data)) return false;
+      count = with_data = 0;
     }
   }
-  return count == 0 || push_pages(entries.data(), count, data.data(), count);
+  return count == 0 || push_pages(entries.data(), count, data.data(), with_data);
 }
 
 }  // namespace hpcvmm::migrate

@@ -226,15 +226,25 @@ inline constexpr std::uint32_t kPagesPerMessage = 16;
 // NOLINTBEGIN(readability-identifier-naming): constants
 enum PageFlag : std::uint64_t {
   kPageData = 0,
-  kPageZero = 1,      ///< all zero, no data
-  kPageNone = 2,      ///< the sender has no such page: it is new, hence zero, if that question still stands
-  kPageOnItsWay = 3,  ///< sent already, in the bulk stream
-  kPageWarm = 4,      ///< data, before the switch: to be kept aside until kPageSame
-  kPageSame = 5,      ///< no data: the warm one is right
-  kPageAgain = 6,     ///< no data: that of the entry with data before it in this message
+  kPageZero = 1,        ///< all zero, no data
+  kPageNone = 2,        ///< the sender has no such page: it is new, hence zero, if that question still stands
+  kPageOnItsWay = 3,    ///< sent already, in the bulk stream
+  kPageWarm = 4,        ///< data, before the switch: to be kept aside until kPageSame
+  kPageSame = 5,        ///< no data: the warm one is right
+  kPageRecent = 6,      ///< no data: that of a slot (recent.hh), whose number is in the entry's upper 16 bits
+  kPageWarmRecent = 7,  ///< kPageWarm in that way
   kPageFlags = 15,
 };
 // NOLINTEND(readability-identifier-naming)
+inline constexpr unsigned kSlotShift = 48;
+constexpr std::uint64_t page_of(std::uint64_t entry) {
+  return page_down(entry & ((std::uint64_t{1} << kSlotShift) - 1));
+}
+/// Of a page with data in the bulk stream: `slot` has it, or none does (-1).
+constexpr std::uint64_t bulk_flag(int slot, bool warm = false) {
+  if (slot < 0) return warm ? kPageWarm : kPageData;
+  return (warm ? kPageWarmRecent : kPageRecent) | static_cast<std::uint64_t>(slot) << kSlotShift;
+}
 constexpr bool carries_data(std::uint64_t flag) { return flag == kPageData || flag == kPageWarm; }
 
 /// head.id entries follow.
