@@ -13,10 +13,11 @@
 #include "hpcvmm/base/cpu.hh"
 #include "hpcvmm/base/layout.hh"
 #include "hpcvmm/wire/local.hh"
+#include "vmm/migrate/used.hh"
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 5;
+inline constexpr std::uint32_t kWireVersion = 6;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -57,6 +58,7 @@ enum class Msg : std::uint16_t {
   FileHere,  // this file is here, with that content
   Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
              // its path
+  Used,      // CPU time so far, while guest code runs and makes no call
 };
 
 struct Head {
@@ -184,7 +186,15 @@ struct Left {
   siginfo_t host_info;
   GuestRegs regs;
   std::uint64_t cpu_us = 0;     ///< CPU time of the whole remote so far
+  CpuTime used;                 ///< of guest code there: of all vCPUs,
+  CpuTime used_here;            ///< and of this one
   std::uint64_t waited_us = 0;  ///< between this vCPU's last call and the order that answered it
+};
+
+struct UsedSoFar {
+  Head head{Msg::Used, 0, 0};
+  std::uint64_t cpu_us = 0;  ///< as in Left, as the next
+  CpuTime used;
 };
 
 struct Leaving {
