@@ -52,6 +52,32 @@ def run(command, env):
     return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def once(vmm, env, summary, move, name, script, options):
+    """Whether the figures are right, and whether the program was away: at home they would be right without any help."""
+    native, _ = run(["/bin/bash", "-c", script], env)
+    summary.unlink(missing_ok=True)
+    guest, home = run([vmm, "shell", *options, "--json", "--summary-file", str(summary), "-c", script], dict(env, MOVE=move))
+    should, told = figure(native.stderr + native.stdout), figure(guest.stderr + guest.stdout)
+    ends = [json.loads(line) for line in summary.read_text().splitlines()]
+    known = max(sum(end[k] for k in ("user_s", "system_s", "children_user_s", "children_system_s")) for end in ends)
+    right = bool(guest.returncode == 0 and should and told and 0.5 * should < told < 2.5 * should + 0.1 and known > 0.5 * should)
+    away = bool(should) and home < 0.5 * should + 0.25
+    print(f"{'ok' if right and away else 'AT HOME' if right else 'FAILED':7} {name}: natively {should}, told {told}, summary {known:.2f}; "
+          f"home's kernel: {home:.2f}", flush=True)
+    if not right:
+        print(guest.stdout[-300:], guest.stderr[-600:])
+    return right, away
+
+
+def any_try(*case):
+    """Wrong figures fail at once.  A program that stayed at home proves nothing: again, twice at most."""
+    for _ in range(3):
+        right, away = once(*case)
+        if not right or away:
+            return right
+    return False
+
+
 def main():
     vmm = str(pathlib.Path(sys.argv[1]) / "hpc-vmm")
     env = dict(os.environ, HPCVMM_CLUSTER="times", SHELL="/bin/bash", MOVE="", LC_ALL="C")
@@ -63,20 +89,7 @@ def main():
             nodes = json.loads(subprocess.run([vmm, "nodes", "--json"], env=env, check=True, capture_output=True).stdout)
             cpus = next(n["cpus"] for n in nodes["nodes"] if n["id"] == 1)
             for name, script, options in CASES:
-                native, _ = run(["/bin/bash", "-c", script], env)
-                summary = pathlib.Path(work) / "summary"
-                summary.unlink(missing_ok=True)
-                guest, home = run([vmm, "shell", *options, "--json", "--summary-file", str(summary), "-c", script],
-                                  dict(env, MOVE=f"taskset -c {cpus}"))
-                should, told = figure(native.stderr + native.stdout), figure(guest.stderr + guest.stdout)
-                ends = [json.loads(line) for line in summary.read_text().splitlines()]
-                known = max(sum(end[k] for k in ("user_s", "system_s", "children_user_s", "children_system_s")) for end in ends)
-                good = (guest.returncode == 0 and should and told and 0.5 * should < told < 2.5 * should + 0.1
-                        and known > 0.5 * should and home < 0.5 * should + 0.25)
-                failed += not good
-                print(f"{'ok' if good else 'FAILED':7} {name}: natively {should}, told {told}, summary {known:.2f}; home's kernel: {home:.2f}")
-                if not good:
-                    print(guest.stdout[-300:], guest.stderr[-600:])
+                failed += not any_try(vmm, env, pathlib.Path(work) / "summary", f"taskset -c {cpus}", name, script, options)
         finally:
             subprocess.run([vmm, "down"], env=env, check=False, stdin=subprocess.DEVNULL, timeout=120)
     return 1 if failed else 0
