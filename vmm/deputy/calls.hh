@@ -68,6 +68,12 @@ HPCVMM_CALL(ipc);
 HPCVMM_CALL(getrlimit);
 HPCVMM_CALL(setrlimit);
 HPCVMM_CALL(prlimit64);
+// calls_times.cc
+HPCVMM_CALL(getrusage);
+HPCVMM_CALL(times);
+HPCVMM_CALL(clock_gettime);
+HPCVMM_CALL(wait4);
+HPCVMM_CALL(waitid);
 // calls_view.cc
 HPCVMM_CALL(sched_getaffinity);
 HPCVMM_CALL(sched_setaffinity);

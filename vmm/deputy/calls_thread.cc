@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "vmm/deputy/accounts.hh"
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/debug.hh"
@@ -251,11 +252,13 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   p.tasks = {&t};
   p.ended = {};
   t.count = {};
+  t.used_before_exec = t.used_before = {};
   t.clear_tid = (a.flags & CLONE_CHILD_CLEARTID) != 0 ? a.child_tid : 0;
   t.robust = {};  // as the kernel does in copy_process()
   free_locks_of_libc();
   forget_guest_numbers();
   unlock_after_fork(t);
+  accounts_of_fork_child();
   if (t.debug != nullptr) debug_after_fork_child(t);
   if (auto ok = p.mm->engine().after_fork(*t.vcpu); !ok) {
     say("hpc-vmm: no micro-VM for forked pid %d: %s: errno %d; ending it\n", t.tid, ok.error().op,
@@ -331,6 +334,7 @@ struct VforkStart {
   set_self(&t);
   t.tid = static_cast<int>(raw_call(SYS_gettid));
   if (t.process->engine_kind == engine::Kind::Direct) static_cast<void>(engine::direct_thread_refresh());
+  accounts_of_sharing_child(t.tid);
   set_guest_mask(t, start.mask);
   run_task(t);
   __builtin_unreachable();  // call_exit ends the process
@@ -358,6 +362,7 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   child.vfork_child = true;
   child.altstack = t.altstack;
   child.affinity = copy_affinity(t);
+  child.used_before = static_cast<migrate::MobileVcpu&>(*t.vcpu).used_away();
   set_child_registers(*t.vcpu, saved, a, abi);
   VforkStart start{&child, mask};
   CloneArgs host = a;
@@ -385,6 +390,7 @@ SysRet clone_vfork(Task& t, const CloneArgs& a, Abi abi) {
   t.tid = static_cast<int>(raw_call(SYS_gettid));
   if (t.process->engine_kind == engine::Kind::Direct) static_cast<void>(engine::direct_thread_attach());
   delete static_cast<VforkStart*>(arg);
+  accounts_of_sharing_child(t.tid);
   set_guest_mask(t, start.mask);
   run_task(t);
   __builtin_unreachable();  // call_exit ends the process

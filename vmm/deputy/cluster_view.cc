@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "guest-agent/view/names.hh"
+#include "vmm/deputy/accounts.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
@@ -315,9 +316,15 @@ std::string stat_in_view(const Task& t, std::string_view host, std::int64_t pid)
   if (!find_process(static_cast<std::int32_t>(pid), p)) p.where = c.own_node;
   const Node* const n = find_node(c, is_own ? own_place(t, c) : p.where);
   const std::unique_ptr<CpuSet> affinity = is_own ? copy_affinity(t) : nullptr;
-  return proc_text::filter_stat(host, p.remote_cpu_us / 10'000, [&](unsigned cpu) {
-    return n != nullptr ? cpu_in_view(*n, cpu, affinity.get()) : cpu;
-  });
+  constexpr std::uint64_t kTickUs = 10'000;
+  // Of another tree of guests only hpcd knows, and not which kind it was.
+  proc_text::MoreTicks more{p.remote_cpu_us / kTickUs, 0, 0, 0};
+  CpuTime used = is_own ? process_used_away(t) : CpuTime{};
+  CpuTime children = is_own ? children_used_away(t) : CpuTime{};
+  if (is_own || others_used_away(static_cast<std::int32_t>(pid), used, children))
+    more = {used.user / kTickUs, used.system / kTickUs, children.user / kTickUs, children.system / kTickUs};
+  return proc_text::filter_stat(
+      host, more, [&](unsigned cpu) { return n != nullptr ? cpu_in_view(*n, cpu, affinity.get()) : cpu; });
 }
 
 }  // namespace hpcvmm::deputy

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "guest-agent/view/cpu_text.hh"
+#include "vmm/deputy/accounts.hh"
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/exit_words.hh"
@@ -68,7 +69,7 @@ struct Reader {
   }
 };
 
-constexpr std::uint64_t kVersion = 2;
+constexpr std::uint64_t kVersion = 3;
 
 constexpr std::size_t kLongest = 131072;             // of one string, its NUL included
 constexpr std::size_t kMost = std::size_t{6} << 20;  // of all
@@ -140,6 +141,7 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.options.cluster_fd));
   put_number(out, c.options.node);
   put_number(out, word(c.options.view_fd));
+  put_number(out, word(c.options.accounts_fd));
   put_number(out, c.options.facts_known ? 1 : 0);
   put_number(out, static_cast<std::uint64_t>(c.options.chosen_for));
   put_number(out, c.nofile_hard);
@@ -154,6 +156,8 @@ std::string encode(const ExecConfig& c) {
   put_number(out, word(c.self_fd));
   put_string(out, c.seccomp);
   put_string(out, c.affinity);
+  put_number(out, c.used_user_us);
+  put_number(out, c.used_system_us);
   put_string(out, c.cpuid);
   return out;
 }
@@ -169,6 +173,7 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.options.cluster_fd = r.as_int();
   c.options.node = static_cast<std::uint32_t>(r.number());
   c.options.view_fd = r.as_int();
+  c.options.accounts_fd = r.as_int();
   c.options.facts_known = r.number() != 0;
   c.options.chosen_for = static_cast<Abi>(r.number());
   c.nofile_hard = r.number();
@@ -186,6 +191,8 @@ bool decode(const std::string& bytes, ExecConfig& c) {
   c.self_fd = r.as_int();
   c.seccomp = r.string();
   c.affinity = r.string();
+  c.used_user_us = r.number();
+  c.used_system_us = r.number();
   c.cpuid = r.string();
   return r.ok && r.at == bytes.size();
 }
@@ -255,6 +262,11 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   config.options.summary_fd = keep_across_exec(t, p.options.summary_fd);
   config.options.cluster_fd = keep_across_exec(t, cluster_fd());
   config.options.view_fd = keep_across_exec(t, view_fd());
+  config.options.accounts_fd = keep_across_exec(t, accounts_fd());
+  // What a vfork child has used before its first program stays its parent's.
+  const CpuTime used = t.vfork_child ? CpuTime{} : thread_used_away(t);
+  config.used_user_us = used.user;
+  config.used_system_us = used.system;
   if (const std::unique_ptr<wire::view::CpuSet> cpus = copy_affinity(t); cpus != nullptr)
     config.affinity = view::cpu_list(*cpus);
   if (p.seccomp != nullptr) config.seccomp = seccomp_encode(*p.seccomp);
@@ -266,6 +278,7 @@ int hand_over(Task& t, ExecPlan& plan, std::uint64_t mask) {
   drop_kept(t, config.options.summary_fd);
   drop_kept(t, config.options.cluster_fd);
   drop_kept(t, config.options.view_fd);
+  drop_kept(t, config.options.accounts_fd);
   raw_call(SYS_close, word(program_fd));
   return error;
 }

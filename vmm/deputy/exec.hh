@@ -29,7 +29,8 @@ struct ExecConfig {
   int kvm_fd = -1, self_fd = -1;
   std::string seccomp;
   std::string affinity;  // the executing thread's CPUs of the cluster; empty: all
-  std::string cpuid;     // engine::kvm::cpuid_bytes()
+  std::uint64_t used_user_us = 0, used_system_us = 0;  // the executing thread's CPU time away
+  std::string cpuid;                                   // engine::kvm::cpuid_bytes()
 };
 
 std::string encode(const ExecConfig& c);

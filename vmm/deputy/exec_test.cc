@@ -19,6 +19,9 @@ ExecConfig unusual() {
   c.options.summary_fd = 901;
   c.options.cpus = 7;
   c.options.view_fd = 905;
+  c.options.accounts_fd = 906;
+  c.used_user_us = 0x1'0000'0002;
+  c.used_system_us = 0x1'0000'0003;
   c.affinity = "0-3,17";
   c.options.facts_known = true;
   c.options.kvm_run[0] = 1;
@@ -46,6 +49,9 @@ void expect_same(const ExecConfig& a, const ExecConfig& b) {
   EXPECT_EQ(a.options.summary_fd, b.options.summary_fd);
   EXPECT_EQ(a.options.cpus, b.options.cpus);
   EXPECT_EQ(a.options.view_fd, b.options.view_fd);
+  EXPECT_EQ(a.options.accounts_fd, b.options.accounts_fd);
+  EXPECT_EQ(a.used_user_us, b.used_user_us);
+  EXPECT_EQ(a.used_system_us, b.used_system_us);
   EXPECT_EQ(a.affinity, b.affinity);
   EXPECT_EQ(a.options.facts_known, b.options.facts_known);
   for (unsigned i = 0; i < 2; ++i) {

@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include "vmm/deputy/accounts.hh"
 #include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
@@ -28,6 +29,7 @@ void set_migrate_hooks() {
   hooks.start_share_server = start_share_server;
   hooks.leaves = show_copied_names;
   hooks.is_back = show_own_names;
+  hooks.used_away = note_used_away;
   migrate::set_host_hooks(hooks);
 }
 

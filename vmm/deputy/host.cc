@@ -10,6 +10,7 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "vmm/deputy/accounts.hh"
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
@@ -191,8 +192,11 @@ void end_summary(Task& t, int status, int signo) {
   rusage children{};
   ::getrusage(RUSAGE_SELF, &own);
   ::getrusage(RUSAGE_CHILDREN, &children);
-  const auto seconds = [](const timeval& v) {
-    return static_cast<double>(v.tv_sec) + static_cast<double>(v.tv_usec) * 1e-6;
+  const CpuTime away = process_used_away(t);
+  const CpuTime children_away = children_used_away(t);
+  const auto seconds = [](const timeval& v, std::uint64_t more_us) {
+    return static_cast<double>(v.tv_sec) + static_cast<double>(v.tv_usec) * 1e-6 +
+           static_cast<double>(more_us) * 1e-6;
   };
   std::array<char, 768> line{};
   const int n = std::snprintf(
@@ -204,8 +208,9 @@ void end_summary(Task& t, int status, int signo) {
       static_cast<int>(raw_call(SYS_getpid)), p.engine_kind == engine::Kind::Kvm ? "kvm" : "direct",
       p.abi == Abi::X64 ? "x86-64" : "ia32", status, signo, static_cast<unsigned long>(c.syscalls),
       static_cast<unsigned long>(c.exits), static_cast<unsigned long>(c.faults),
-      static_cast<unsigned long>(c.signals), seconds(own.ru_utime), seconds(own.ru_stime),
-      seconds(children.ru_utime), seconds(children.ru_stime), own.ru_maxrss);
+      static_cast<unsigned long>(c.signals), seconds(own.ru_utime, away.user),
+      seconds(own.ru_stime, away.system), seconds(children.ru_utime, children_away.user),
+      seconds(children.ru_stime, children_away.system), own.ru_maxrss);
   if (n > 0)
     raw_call(SYS_write, word(p.options.summary_fd), word(line.data()), static_cast<std::uint64_t>(n));
 }

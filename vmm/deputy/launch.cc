@@ -1,4 +1,5 @@
 #include "vmm/deputy/launch.hh"
+#include "vmm/deputy/accounts.hh"
 
 #include <fcntl.h>
 #include <linux/prctl.h>
@@ -296,6 +297,7 @@ void join_cluster(Start& s, Task& t) {
   t->owned_vcpu = *std::move(vcpu);
   if (!s.cpuid_cache.empty()) probe::store_blob(s.cpuid_cache, s.cache_key, engine::kvm::cpuid_bytes());
   t->vcpu = t->owned_vcpu.get();
+  t->used_before_exec = {s.config.used_user_us, s.config.used_system_us};
   process->tasks.push_back(t);
   set_self(t);
   set_migrate_hooks();
@@ -427,6 +429,7 @@ int launch(LaunchRequest request) {
   hide_fd(::open("/proc/self/exe", O_PATH | O_CLOEXEC), &g_self_fd);
   if (request.options.cluster_fd >= 0) hide_fd(request.options.cluster_fd, &g_cluster_fd);
   set_view_folder(request.options.view_fd);
+  if (request.options.cluster_fd >= 0) make_accounts();
   const char* const name = request.program.path.c_str();
   load::Verdict v = load::resolve_program(request.program, s->program);
   if (v.ok() && s->program.native == load::Native::No) v = load::open_images(s->program.fd.get(), s->images);
@@ -482,6 +485,7 @@ void continue_exec(int argc, char** argv, char** envp) {
   if (s->config.kvm_fd >= 0) hide_fd(s->config.kvm_fd, &g_kvm_fd);
   if (s->config.options.cluster_fd >= 0) hide_fd(s->config.options.cluster_fd, &g_cluster_fd);
   set_view_folder(s->config.options.view_fd);
+  set_accounts(s->config.options.accounts_fd);
   hide_fd(s->config.self_fd, &g_self_fd);
   engine::kvm::set_cpuid_bytes(s->config.cpuid);
   s->program.fd = UniqueFd(s->config.program_fd);

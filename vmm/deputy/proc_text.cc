@@ -237,10 +237,11 @@ std::string filter_rollup(std::string_view host, std::string_view smaps, const V
   return out;
 }
 
-std::string filter_stat(std::string_view host, std::uint64_t more_ticks,
+std::string filter_stat(std::string_view host, const MoreTicks& more,
                         const std::function<unsigned(unsigned)>& cpu_in_view) {
   // The name in brackets may hold blanks and brackets; behind the last one comes field 3.
   constexpr unsigned kUserTime = 14;
+  const std::array<std::uint64_t, 4> times{more.user, more.system, more.children_user, more.children_system};
   constexpr unsigned kProcessor = 39;
   const std::size_t bracket = host.rfind(')');
   if (bracket == std::string_view::npos) return std::string(host);
@@ -252,11 +253,12 @@ std::string filter_stat(std::string_view host, std::uint64_t more_ticks,
     rest.remove_prefix(word.size());
     std::uint64_t value = 0;
     out += ' ';
-    if ((field != kUserTime && field != kProcessor) || !parse_number(word, value))
+    const bool is_time = field >= kUserTime && field < kUserTime + times.size();
+    if ((!is_time && field != kProcessor) || !parse_number(word, value))
       out += word;
     else
-      out +=
-          std::to_string(field == kUserTime ? value + more_ticks : cpu_in_view(static_cast<unsigned>(value)));
+      out += std::to_string(is_time ? value + times[field - kUserTime]
+                                    : cpu_in_view(static_cast<unsigned>(value)));
   }
   return out += rest;
 }

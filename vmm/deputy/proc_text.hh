@@ -51,8 +51,12 @@ struct Status {
   /// Of the cluster; empty: the host's.
   std::string cpus, cpu_list, nodes, node_list;
 };
-/// /proc/PID/stat with more user time, and another CPU number.
-std::string filter_stat(std::string_view host, std::uint64_t more_ticks,
+/// CPU time beside the host's, in 1/100 s.
+struct MoreTicks {
+  std::uint64_t user = 0, system = 0, children_user = 0, children_system = 0;
+};
+/// /proc/PID/stat with more CPU time, and another CPU number.
+std::string filter_stat(std::string_view host, const MoreTicks& more,
                         const std::function<unsigned(unsigned)>& cpu_in_view);
 std::string filter_status(std::string_view host, const Status& status);
 

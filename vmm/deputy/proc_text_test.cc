@@ -176,14 +176,16 @@ TEST(ProcText, StatHasTheTimeAwayAndTheClustersCpu) {
   std::string host;
   std::getline(file, host);
   host += '\n';
-  EXPECT_EQ(filter_stat(host, 0, [](unsigned cpu) { return cpu; }), host);
+  EXPECT_EQ(filter_stat(host, {}, [](unsigned cpu) { return cpu; }), host);
   std::string text = "7 (a) b) R";
   std::string expected = text;
   for (int field = 4; field <= 41; ++field) {
     text += " " + std::to_string(field);
-    expected += " " + std::to_string(field == 14 ? 114 : field == 39 ? 1039 : field);
+    expected += " " + std::to_string(field >= 14 && field <= 17 ? field + 100 * (field - 13)
+                                     : field == 39              ? 1039
+                                                                : field);
   }
-  EXPECT_EQ(filter_stat(text, 100, [](unsigned cpu) { return cpu + 1000; }), expected);
+  EXPECT_EQ(filter_stat(text, {100, 200, 300, 400}, [](unsigned cpu) { return cpu + 1000; }), expected);
 }
 
 // With nothing to hide, this process's own file comes back byte for byte but for the host's vDSO.

@@ -13,6 +13,7 @@
 #include "vmm/gdb/server.hh"
 #include "vmm/mem/lock.hh"
 #include "vmm/mem/mm.hh"
+#include "vmm/migrate/used.hh"
 #include "vmm/sys/sigframe.hh"
 
 namespace hpcvmm::deputy {
@@ -44,6 +45,7 @@ struct Options {
   std::uint32_t cpus = 0;  // 0: no limit
   int cluster_fd = -1;     // the socket of its home node's hpcd (O_PATH); -1: no cluster
   std::uint32_t node = 0;  // the node it shall run on; 0: at home
+  int accounts_fd = -1;    // the tree's times used away (accounts.hh), for an exec; -1: none
   int view_fd = -1;        // run_dir/view of that hpcd (O_PATH); -1: the guest sees the host
   // What this host's engines can do (probe::EngineFacts), found out once for the whole tree.
   bool facts_known = false;
@@ -117,6 +119,8 @@ struct Task {
   std::uint64_t host_faults = 0;  // without progress, at the same rip
   std::uint64_t host_fault_rip = 0;
   Counters count;
+  // CPU time away (accounts.hh): of the programs before, and what others have used on this vCPU.
+  migrate::CpuTime used_before_exec, used_before;
   std::unique_ptr<gdb::Thread> debug;     // nullptr: not debugged
   void* stack = nullptr;                  // this thread's VMM stack, for reuse after it has ended
   std::shared_ptr<struct ExecPlan> exec;  // while an execve is under way

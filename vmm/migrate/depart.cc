@@ -415,6 +415,7 @@ int Home::leave_locked(bool quiet, std::string& why) {
   mapped.clocks = clocks_.offsets();
   send(Stream::Urgent, {{&mapped, sizeof mapped}});
   for (MobileVcpu* v : engine_.vcpus()) v->depart();
+  used_.begin();
   mm_->set_away_locked(this);
   runs_away_.store(true, std::memory_order_seq_cst);
   tell_waits_locked(false);

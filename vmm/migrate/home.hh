@@ -112,6 +112,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   /// The node it is to run on, 0: here.
   [[nodiscard]] std::uint32_t wanted() const { return wanted_.load(); }
 
+  /// CPU time guest code of this process has used on other nodes, as far as it is known here.  Any thread.
+  [[nodiscard]] CpuTime used_away() const { return used_.total(); }
+
   // For MobileVcpu.
   [[nodiscard]] bool stopping() const { return stop_.load(std::memory_order_seq_cst) != 0; }
   void park();
@@ -270,6 +273,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
   void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint32_t ask = 0);
   void on_left(const std::byte* data, std::size_t bytes);
+  void on_used(std::uint64_t cpu_us, const CpuTime& used);
   void on_reopens(const std::byte* data, std::size_t bytes);
   MobileVcpu* find_vcpu(std::uint32_t id);
 
@@ -347,6 +351,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::uint64_t epoch_ = 0;
   std::uint32_t migrations_ = 0;
   std::uint64_t remote_cpu_us_ = 0, remote_cpu_before_us_ = 0;
+  UsedAway used_;
   std::atomic<std::uint32_t> opened_{0};  // 1 waiting, 2 there, 3 refused
   std::atomic<std::uint32_t> ready_{0};   // the same for Ready
   std::int32_t refused_ = 0;

@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -25,7 +26,7 @@ template <class T> std::uint64_t word(T* p) { return reinterpret_cast<std::uint6
 
 std::uint64_t clock_us(int clock) {
   timespec t{};
-  raw(SYS_clock_gettime, static_cast<std::uint64_t>(clock), word(&t));
+  raw(SYS_clock_gettime, static_cast<std::uint64_t>(static_cast<std::int64_t>(clock)), word(&t));
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(t.tv_nsec) / 1000;
 }
 timespec span_of(std::uint64_t us) {
@@ -47,6 +48,21 @@ OwnNumbers::~OwnNumbers() {
 
 std::uint64_t now_us() { return clock_us(CLOCK_MONOTONIC); }
 std::uint64_t process_cpu_us() { return clock_us(CLOCK_PROCESS_CPUTIME_ID); }
+
+CpuTime thread_cpu() {
+  rusage u{};
+  raw(SYS_getrusage, RUSAGE_THREAD, word(&u));
+  const auto us = [](const timeval& t) {
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(t.tv_usec);
+  };
+  return {us(u.ru_utime), us(u.ru_stime)};
+}
+
+std::uint64_t thread_cpu_us(int tid) {
+  // Source: Linux include/linux/posix-timers.h, MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED).
+  constexpr int kThreadsSchedClock = 6;
+  return clock_us(static_cast<int>(~static_cast<unsigned>(tid) << 3U | kThreadsSchedClock));
+}
 
 void sleep_us(std::uint64_t us) {
   const timespec t = span_of(us);

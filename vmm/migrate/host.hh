@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "hpcvmm/wire/view.hh"
+#include "vmm/migrate/used.hh"
 
 namespace hpcvmm::migrate {
 
@@ -25,6 +26,8 @@ struct HostHooks {
   /// The guest is stopped and its memory still here; every page of it is here again.
   void (*leaves)() = nullptr;
   void (*is_back)() = nullptr;
+  /// CPU time that guest code of this process has used on other nodes so far, microseconds.
+  void (*used_away)(const CpuTime& all) = nullptr;
   /// Starts the home's share server (vmm/share), which may be there already.
   bool (*start_share_server)() = nullptr;
 };
@@ -51,6 +54,9 @@ void futex_wait(const void* word, std::uint32_t value, std::uint64_t us = 0);
 void futex_wake(const void* word, int count = 1);
 /// CPU time of this whole process, microseconds.
 std::uint64_t process_cpu_us();
+/// CPU time of the calling thread; of the thread `tid` of this process, microseconds, 0: there is none.
+CpuTime thread_cpu();
+std::uint64_t thread_cpu_us(int tid);
 
 /// A detached thread of the VMM's own, with every signal blocked and its stack in the arena.
 bool start_thread(void* (*main)(void*), void* arg, const char* name);

@@ -248,6 +248,7 @@ void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
 /// By the pager, while the thread that wants it waits: holding fp_lock_ (fetch) or inside run_away().
 void MobileVcpu::answered(const Left& left, const std::byte* rest, std::uint32_t bytes) {
   left_ = left;
+  static_cast<void>(used_.note(left.used_here));
   const bool call = left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall64);
   call_ = call ? left.regs.rax + 1 : 0;
   // Its calls are answered at home anyway, and have other numbers.
@@ -307,6 +308,7 @@ void MobileVcpu::depart() {
   tell_names_ = true;
   left_.head.flags = 0;
   came_us_ = 0;
+  used_.begin();
   away_ = true;
 }
 
@@ -315,8 +317,11 @@ void MobileVcpu::arrive() {
   if (!fp_known_) fetch_fp_locked();
   local_->set_fp(fp_);
   fp_known_ = fp_dirty_ = false;
+  used_.end();
   away_ = false;
 }
+
+void MobileVcpu::forget_use() { new (&used_) UsedAway; }
 
 MobileEngine::MobileEngine(std::unique_ptr<engine::Engine> inner)
     : inner_(std::move(inner)), home_(std::make_unique<Home>(*this)) {}
@@ -363,6 +368,7 @@ Status MobileEngine::after_fork(engine::Vcpu& self) {
   static_cast<void>(home_.release());
   home_ = std::move(fresh);
   kept.belong_to(*home_);
+  kept.forget_use();
   return inner_->after_fork(kept.local());
 }
 

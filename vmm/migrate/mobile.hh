@@ -58,6 +58,10 @@ class MobileVcpu final : public engine::Vcpu {
   void collect(const std::byte* data, std::size_t bytes) { forward::collect(data, bytes, ahead_); }
   void answered_fp(const std::byte* fp, std::uint32_t fp_bytes);
   void wake();
+  /// CPU time its threads have used on other nodes, up to the last exit there.  Any thread.
+  [[nodiscard]] CpuTime used_away() const { return used_.total(); }
+  /// It is a fork child's now.
+  void forget_use();
 
  private:
   engine::Exit run_away();
@@ -89,6 +93,7 @@ class MobileVcpu final : public engine::Vcpu {
   Patience patience_;
   std::uint64_t came_us_ = 0;  // when a call of the remote was here; 0: none since
   Wait wait_ = Wait::None;     // of the thread inside run()
+  UsedAway used_;
   std::atomic<bool> tls_dirty_{false};
   std::atomic<bool> away_{false};
   mem::Lock fp_lock_;  // what follows, and away_'s changes

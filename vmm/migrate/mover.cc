@@ -454,6 +454,7 @@ void Home::come_back() {
     where_ = 0;
     remote_cpu_before_us_ += remote_cpu_us_;
     remote_cpu_us_ = 0;
+    used_.end();
     set_phase(Phase::Drain);
   }
   // The stack may have grown there by itself; touching it makes the host's mapping grow here.

@@ -155,6 +155,11 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       futex_wake(&drained_);
       ring_bell(poke_);
       return;
+    case Msg::Used: {
+      UsedSoFar u{};
+      if (read_as(u, v.data, v.bytes)) on_used(u.cpu_us, u.used);
+      return;
+    }
     case Msg::Began:
       if (began_us_.load() == 0) began_us_.store(now_us());
       return;
@@ -173,10 +178,16 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
 void Home::on_left(const std::byte* data, std::size_t bytes) {
   Left l{};
   if (!read_as(l, data, bytes)) return;
-  remote_cpu_us_ = l.cpu_us;
+  on_used(l.cpu_us, l.used);
   MobileVcpu* const vcpu = find_vcpu(l.head.id);
   if (vcpu == nullptr) return;
   vcpu->answered(l, data + sizeof l, static_cast<std::uint32_t>(bytes - sizeof l));
+}
+
+void Home::on_used(std::uint64_t cpu_us, const CpuTime& used) {
+  if (runs_away()) remote_cpu_us_ = cpu_us;
+  const CpuTime all = used_.note(used);
+  if (host().used_away != nullptr) host().used_away(all);
 }
 
 /// In order with the calls: whoever makes one finds them open.

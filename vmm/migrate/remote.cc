@@ -111,6 +111,36 @@ bool Remote::pass() {
   return busy;
 }
 
+CpuTime Remote::used() {
+  const mem::LockGuard guard(runners_lock_);
+  CpuTime all;
+  for (const auto& [id, runner] : runners_) all = all + runner->used();
+  return all;
+}
+
+/// Home learns from calls what has been used.  A thread that makes none is looked at now and then, so that
+/// its parent knows most of it even when it is killed.
+int Remote::patience_ms() {
+  constexpr int kWhileItRuns = 100;
+  constexpr int kWhileItWaits = 1000;  // its thread may take an order by itself, without a word to this one
+  if (!running_) return -1;
+  const mem::LockGuard guard(runners_lock_);
+  for (const auto& [id, runner] : runners_)
+    if (runner->runs()) return kWhileItRuns;
+  return kWhileItWaits;
+}
+
+void Remote::tell_used() {
+  constexpr std::uint64_t kWorthTellingUs = 20'000;
+  if (!running_) return;
+  UsedSoFar u{};
+  u.used = used();
+  if (u.used.sum() < told_us_.load(std::memory_order_relaxed) + kWorthTellingUs) return;
+  u.cpu_us = process_cpu_us();
+  told_of(u.used);
+  send(Stream::Urgent, {{&u, sizeof u}});
+}
+
 void Remote::serve() {
   link_.adopt(3);
   open_pagemap();
@@ -128,10 +158,11 @@ void Remote::serve() {
     if (pass() || !link_.prepare_sleep()) continue;
     pollfd p[3] = {{link_.wake_fd(), POLLIN, 0}, {link_.control_fd(), POLLIN, 0}, {uffd_.fd(), POLLIN, 0}};
     turn_.unlock();
-    ::poll(p, 3, -1);
+    ::poll(p, 3, patience_ms());
     turn_.lock();
     link_.woken();
     if (p[1].revents != 0) hear();
+    tell_used();
   }
 }
 

@@ -50,8 +50,14 @@ class Runner {
     return reinterpret_cast<const volatile int&>(kicked_);
   }
   engine::Vcpu& vcpu() { return *vcpu_; }
+  /// CPU time between orders and the exits that answered them; waiting for an order is the VMM's.  Any
+  /// thread.
+  [[nodiscard]] CpuTime used() const;
+  [[nodiscard]] bool runs() const { return started_us_.load() != 0; }
 
  private:
+  void begin_use();
+  void end_use();
   static void* main(void* self);
   void loop();
   void run_guest();
@@ -72,7 +78,10 @@ class Runner {
   Patience patience_;
   bool may_look_ = false;                        // up names here, since the last order
   std::uint64_t called_us_ = 0, waited_us_ = 0;  // when it called home, and how long the answer took
-  bool has_run_ = false;                         // before, the pager alone sees to what comes
+  CpuTime began_;                                // this thread's CPU time at the last order
+  std::atomic<std::uint64_t> used_user_us_{0}, used_system_us_{0};  // up to the last exit
+  std::atomic<std::uint64_t> started_us_{0};  // began_, both kinds and 1, while it runs; 0: it waits
+  bool has_run_ = false;                      // before, the pager alone sees to what comes
 };
 
 class Remote {
@@ -95,6 +104,9 @@ class Remote {
   names::Calls& names() { return names_; }
   /// No other thread of the process has ever run here.
   [[nodiscard]] bool one_thread();
+  /// CPU time of all its vCPUs.  Any thread.
+  [[nodiscard]] CpuTime used();
+  void told_of(const CpuTime& used) { told_us_.store(used.sum(), std::memory_order_relaxed); }
   [[nodiscard]] bool waits_at_home() const { return waits_at_home_.load(std::memory_order_seq_cst) != 0; }
   /// The host's vDSO as guests see it.
   [[nodiscard]] std::uint64_t vdso_begin() const;
@@ -123,6 +135,8 @@ class Remote {
   };
 
   void hear();
+  [[nodiscard]] int patience_ms();
+  void tell_used();
   bool pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   bool put_off(Msg type, const wire::local::Consumer::View& v);
@@ -204,6 +218,7 @@ class Remote {
   mem::Lock runners_lock_;
   std::map<std::uint32_t, std::unique_ptr<Runner>> runners_;
   std::atomic<std::uint32_t> began_{0};
+  std::atomic<std::uint64_t> told_us_{0};  // of used(), at home
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;

@@ -138,8 +138,32 @@ void Runner::loop() {
     has_run_ = true;
     if (has_results_ && !forward::apply_results(results_)) forward::fail_call(vcpu_->regs());
     remote_.began();
+    begin_use();
     run_guest();
   }
+}
+
+void Runner::begin_use() {
+  began_ = thread_cpu();
+  started_us_.store(began_.sum() + 1, std::memory_order_seq_cst);
+}
+
+void Runner::end_use() {
+  const CpuTime now = thread_cpu();
+  // In this order: who looks meanwhile misses this piece, and does not count it twice.
+  started_us_.store(0, std::memory_order_seq_cst);
+  used_user_us_.fetch_add(now.user - began_.user, std::memory_order_seq_cst);
+  used_system_us_.fetch_add(now.system - began_.system, std::memory_order_seq_cst);
+}
+
+CpuTime Runner::used() const {
+  CpuTime u{used_user_us_.load(std::memory_order_seq_cst), used_system_us_.load(std::memory_order_seq_cst)};
+  const std::uint64_t started = started_us_.load(std::memory_order_seq_cst);
+  if (started == 0) return u;
+  // Nobody but the thread itself can tell user from system time: nearly all is the guest's own.
+  const std::uint64_t now = thread_cpu_us(tid_.load());
+  if (now >= started) u.user += now + 1 - started;
+  return u;
 }
 
 void Runner::run_guest() {
@@ -203,7 +227,11 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   l.fault_address = e.fault_address;
   l.host_info = e.host_info;
   l.regs = vcpu_->regs();
+  end_use();
   l.cpu_us = process_cpu_us();
+  l.used = remote_.used();
+  l.used_here = used();
+  remote_.told_of(l.used);
   l.waited_us = waited_us_;
   waited_us_ = called_us_ = 0;
   kicked_.store(0);

@@ -29,6 +29,7 @@ bool Home::lost_until_now() {
 /// After leave_locked(): the state has been sent, but no vCPU has been told to run, and none will be.
 void Home::undo_leave_locked() {
   for (MobileVcpu* v : engine_.vcpus()) v->arrive();
+  used_.end();
   mm_->set_away_locked(nullptr);
   runs_away_.store(false, std::memory_order_release);
   {

@@ -14,10 +14,11 @@
 #include "hpcvmm/base/layout.hh"
 #include "hpcvmm/wire/local.hh"
 #include "vmm/migrate/clocks.hh"
+#include "vmm/migrate/used.hh"
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 6;
+inline constexpr std::uint32_t kWireVersion = 7;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -60,6 +61,7 @@ enum class Msg : std::uint16_t {
   Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
              // its path
   ClockTell,
+  Used,      // CPU time so far, while guest code runs and makes no call
 };
 
 struct Head {
@@ -196,7 +198,15 @@ struct Left {
   siginfo_t host_info;
   GuestRegs regs;
   std::uint64_t cpu_us = 0;     ///< CPU time of the whole remote so far
+  CpuTime used;                 ///< of guest code there: of all vCPUs,
+  CpuTime used_here;            ///< and of this one
   std::uint64_t waited_us = 0;  ///< between this vCPU's last call and the order that answered it
+};
+
+struct UsedSoFar {
+  Head head{Msg::Used, 0, 0};
+  std::uint64_t cpu_us = 0;  ///< as in Left, as the next
+  CpuTime used;
 };
 
 struct Leaving {

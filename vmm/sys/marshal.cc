@@ -16,7 +16,7 @@ namespace {
 enum class Way : std::uint8_t {
   No,
   Passed,  // the kernel is given the copies' addresses: pass_through(), which IA32 calls need a twin for
-  Copied,  // the deputy's handler reads and writes by HostGate::copy_*() only
+  Copied,  // the deputy's handler reads and writes by HostGate::copy_*() only, of a process that is away
 };
 
 struct Entry {
@@ -111,10 +111,10 @@ constexpr Entry kEntries[] = {
     P(sendto),
     P(recvfrom),
     // Processes and the machine.
-    P(wait4),
-    P(waitid),
-    P(getrusage),
-    P(times),
+    C(wait4),
+    C(waitid),
+    C(getrusage),
+    C(times),
     P(uname),
     P(sysinfo),
     P(getresuid),
