@@ -72,6 +72,9 @@ void bash_page(const Page& page, const std::string& label, std::string& out) {
   out += "      ;;\n";
 }
 
+/// Not a file's page.
+bool is_command(const Page& page) { return page.section == "1" || page.section == "8"; }
+
 // --- zsh
 
 std::string zsh_text(const std::string& text) {
@@ -144,9 +147,10 @@ std::string bash_completion(const std::vector<Page>& pages) {
   std::string cases;
   std::set<std::string> seen;  // migrate is a verb and an old name, with the same words
   for (const Page& p : pages) {
+    if (!is_command(p)) continue;
     if (p.old_name) old += " " + p.name;
     if (!seen.insert(p.name).second) continue;
-    verbs += " " + p.name;
+    if (p.section == "1") verbs += " " + p.name;
     bash_page(p, p.name, cases);
   }
   return "# bash completion of hpc-vmm and of the tools with openMosix's names.  Generated from their "
@@ -182,9 +186,10 @@ std::string zsh_completion(const std::vector<Page>& pages) {
   std::string verbs;
   std::set<std::string> seen;
   for (const Page& p : pages) {
+    if (!is_command(p)) continue;
     if (p.old_name) old += " " + p.name;
     if (!seen.insert(p.name).second) continue;
-    verbs += "    '" + p.name + ":" + zsh_text(p.summary) + "'\n";
+    if (p.section == "1") verbs += "    '" + p.name + ":" + zsh_text(p.summary) + "'\n";
     zsh_page(p, cases);
   }
   return "#compdef hpc-vmm" + old +

@@ -26,12 +26,17 @@ def need(program):
 
 
 def pages():
-    return json.loads(run(BIN / "hpc-vmm", "--dump-cli").stdout) + json.loads(run(BIN / "hpc-vmm-tools", "--dump-cli").stdout)
+    return (json.loads(run(BIN / "hpc-vmm", "--dump-cli").stdout) + json.loads(run(BIN / "hpc-vmm-tools", "--dump-cli").stdout)
+            + json.loads((SHARE / "daemon.json").read_text()))
 
 
 def test_help():
     """Every verb and every old name explains itself: exit status 0, its options named, nothing on stderr."""
     for page in pages():
+        if page["section"] == "5":
+            told = run(BIN / "hpcd", "--keys").stdout
+            check(all(f"{n} = " in told for key in page["keys"] for n in key["names"]), f"hpcd --keys: {told}")
+            continue
         words = [BIN / page["name"]] if page["old_name"] else [BIN / "hpc-vmm", page["name"]]
         got = run(*words, "--help")
         check(got.returncode == 0 and got.stderr == "", f"{words}: {got.returncode} {got.stderr}")
@@ -43,12 +48,13 @@ def test_help():
 
 
 def test_man():
-    """mandoc and man find nothing wrong, and there is a page for every verb."""
+    """mandoc and man find nothing wrong, and there is a page for every verb, the daemon and its file."""
     need("mandoc")
     need("man")
-    names = {("" if p["old_name"] else "hpc-vmm-") + p["name"] for p in pages()} | {"hpc-vmm"}
-    files = sorted(SHARE.glob("*.1"))
-    check({f.stem for f in files} == names, f"pages: {sorted(names ^ {f.stem for f in files})}")
+    names = {("" if p["old_name"] or p["section"] != "1" else "hpc-vmm-") + p["name"] + "." + p["section"] for p in pages()}
+    names.add("hpc-vmm.1")
+    files = sorted(SHARE.glob("*.[158]"))
+    check({f.name for f in files} == names, f"pages: {sorted(names ^ {f.name for f in files})}")
     for file in files:
         lint = run("mandoc", "-T", "lint", "-W", "warning", file)
         check(lint.returncode == 0 and lint.stdout == "", f"{file.name}: {lint.stdout}")
@@ -79,6 +85,8 @@ ask _hpcvmm_old mosctl getload ""
 ask _hpcvmm_old /usr/bin/migrate 4711 h
 ask _hpcvmm hpc-vmm top --sort m
 ask _hpcvmm_old runon ""
+ask _hpcvmm_old hpcd --ch
+ask _hpcvmm hpc-vmm hpc
 complete -p mosctl hpc-vmm | wc -l
 """
 
@@ -88,7 +96,7 @@ def test_bash():
     got = run("bash", "-c", BASH, "bash", SHARE)
     check(got.stderr == "", got.stderr)
     wanted = ["launch|", "--engine|", "auto|kvm|direct|", "1|2|3|", "4711|4712|", "1|2|3|home|balance|", "|", "getload|",
-              "1|2|3|", "home|", "memory|", "1|2|3|", "2"]
+              "1|2|3|", "home|", "memory|", "1|2|3|", "--check|", "|", "2"]
     lines = got.stdout.splitlines()
     check(len(lines) == len(wanted), got.stdout)
     for want, line in zip(wanted, lines):
