@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <sstream>
 
@@ -50,12 +51,12 @@ class Reader {
   void flag(const char* key, bool& to) {
     if (const toml::node* n = get<bool>(key, "true or false")) to = *n->value<bool>();
   }
-  void one_of(const char* key, std::string& to, std::initializer_list<const char*> values) {
+  void one_of(const char* key, std::string& to, const std::vector<std::string>& values) {
     text(key, to);
     std::string all;
-    for (const char* v : values) {
+    for (const std::string& v : values) {
       if (to == v) return;
-      all += std::string(all.empty() ? "" : ", ") + v;
+      all += (all.empty() ? "" : ", ") + v;
     }
     complain(at(key), std::string("`") + key + "` must be one of " + all + ", not \"" + to + '"');
   }
@@ -80,6 +81,8 @@ class Reader {
       complain(value.source(), "unknown key `" + std::string(key.str()) + "`; known here: " + all);
     }
   }
+
+  [[nodiscard]] const std::string& file() const { return name_; }
 
   std::string complaint;
 
@@ -121,7 +124,7 @@ void read_texts(Reader& r, const char* key, std::vector<std::string>& to) {
 }
 
 /// `[[seeds]]` tables with `id` and `address`.
-void read_seeds(Reader& r, const std::string& name, Config& config) {
+void read_seeds(Reader& r, Config& config) {
   const toml::node* const n =
       r.get<toml::array>("seeds", "an array of tables: [[seeds]] id = 2, address = \"...\"");
   if (n == nullptr) return;
@@ -132,7 +135,7 @@ void read_seeds(Reader& r, const std::string& name, Config& config) {
       r.complain(element.source(), "each of `seeds` must be a table with `id` and `address`");
       return;
     }
-    Reader one(*table, name);
+    Reader one(*table, r.file());
     Seed seed;
     one.number("id", seed.id, 1, kMaxNode);
     one.text("address", seed.address);
@@ -160,7 +163,134 @@ std::string read_all(const std::string& path, std::string& problem) {
   return text.str();
 }
 
+/// A key and what is done about it.
+struct Row : ConfigKey {
+  std::function<void(Reader&, const Row&, Config&)> read;
+};
+
+constexpr bool kUsual = true;     // the value that it has when it is not set
+constexpr bool kExample = false;  // one that it could have
+
+Row row(const char* name, const char* kind, const char* value, bool usual, const char* text,
+        std::function<void(Reader&, const Row&, Config&)> read) {
+  return {{name, kind, value, usual, text, {}, 0, 0, false}, std::move(read)};
+}
+Row text(const char* name, const char* value, bool usual, const char* told, std::string Config::*to) {
+  return row(name, "string", value, usual, told,
+             [to](Reader& r, const Row& k, Config& c) { r.text(k.name.c_str(), c.*to); });
+}
+Row required(Row of) {
+  of.required = true;
+  return of;
+}
+Row one_of(const char* name, const char* value, std::vector<std::string> choices, const char* told,
+           std::string Config::*to) {
+  Row out = row(name, "string", value, kUsual, told,
+                [to](Reader& r, const Row& k, Config& c) { r.one_of(k.name.c_str(), c.*to, k.choices); });
+  out.choices = std::move(choices);
+  return out;
+}
+Row flag(const char* name, const char* value, const char* told, bool Config::*to) {
+  return row(name, "true or false", value, kUsual, told,
+             [to](Reader& r, const Row& k, Config& c) { r.flag(k.name.c_str(), c.*to); });
+}
+template <class T>
+Row number(const char* name, const char* value, bool usual, std::int64_t least, std::int64_t most,
+           const char* told, T Config::*to) {
+  Row out = row(name, "whole number", value, usual, told, [to](Reader& r, const Row& k, Config& c) {
+    r.number(k.name.c_str(), c.*to, k.least, k.most);
+  });
+  out.least = least;
+  out.most = most;
+  return out;
+}
+Row texts(const char* name, const char* value, const char* told, std::vector<std::string> Config::*to) {
+  return row(name, "array of strings", value, kUsual, told,
+             [to](Reader& r, const Row& k, Config& c) { read_texts(r, k.name.c_str(), c.*to); });
+}
+
+std::vector<Row> make_rows() {
+  return {
+      number("node", "1", kExample, 1, kMaxNode,
+             "this node's number; not set: found, from the map, or the low 16 bits of the address",
+             &Config::node),
+      required(text("address", "\"10.0.0.1:7200\"", kExample, "what the other nodes reach it at",
+                    &Config::address)),
+      required(text("key", "\"/etc/hpc-vmm.key\"", kExample,
+                    "32 bytes, the same on all nodes, mode 0600; whoever has them is in the cluster",
+                    &Config::key_file)),
+      one_of("driver", "\"udp\"", {"udp", "dpdk"}, "how packets are sent", &Config::driver),
+      text("devargs", "\"\"", kUsual,
+           "dpdk: its ports, \"net_af_packet0,iface=eth1\"; several are separated by ;", &Config::devargs),
+      row("cpus", "number", "4", kExample, "offered, parts of one too; not set: all that hpcd may use",
+          [](Reader& r, const Row&, Config& c) { read_cpus(r, c.cpus); }),
+      row("memory", "bytes, or string", "\"16G\"", kExample,
+          "offered to guests, with K, M, G or T; not set: all of the machine",
+          [](Reader& r, const Row&, Config& c) { read_memory(r, c.memory); }),
+      text("run_dir", "\"/run/hpc-vmm/1\"", kExample,
+           "where vmm.sock and api.sock are; not set: /run/hpc-vmm/NODE", &Config::run_dir),
+      text("remote_user", "\"nobody\"", kUsual, "who remotes run as, where hpcd is root",
+           &Config::remote_user),
+      text("remote", "\"\"", kUsual, "their executable; empty: hpc-vmm beside hpcd", &Config::remote),
+      text("metrics", "\"127.0.0.1:9177\"", kExample,
+           "for Prometheus, or the path of a Unix socket; not set: none", &Config::metrics),
+      one_of("log_level", "\"info\"", {"trace", "debug", "info", "warning", "error"},
+             "the least that is logged", &Config::log_level),
+      flag("log_json", "false", "a line of JSON for each message", &Config::log_json),
+      number("shutdown_seconds", "10", kUsual, 0, 3600, "to bring processes home in when it ends",
+             &Config::shutdown_seconds),
+      number("spare_remotes", "2", kUsual, 0, 64, "at most so many of an engine are kept ready; 0: none",
+             &Config::spare_remotes),
+      one_of("policy", "\"mosix\"", {"mosix", "static", "round-robin", "random"},
+             "of the balancer, until ctl sets another", &Config::policy),
+      flag("shared_machine", "false", "other nodes run on this machine: load that is not ours is not counted",
+           &Config::shared_machine),
+      text("speed_file", "\"\"", kUsual, "where the measured speed is noted; empty: in state_dir",
+           &Config::speed_file),
+      text("record", "\"\"", kUsual,
+           "the balancer's decisions are appended to this file, a line of JSON each", &Config::record),
+      text("faults", "\"\"", kUsual, "a bad network, for tests, \"loss=1%\"", &Config::faults),
+      flag("discover", "true", "find the others by multicast", &Config::discover),
+      texts("interfaces", "[]", "to find them on; empty: all", &Config::interfaces),
+      texts("multicast", "[\"239.193.72.1:7201\", \"[ff02::4850:4356]:7201\"]",
+            "the groups they are found in", &Config::multicast),
+      text("map", "\"\"", kUsual, "openMosix's map file, such as /etc/hpc.map: its nodes are seeds",
+           &Config::map),
+      text("state_dir", "\"/var/lib/hpc-vmm\"", kExample,
+           "for the number and what ctl has set; not set: run_dir if that is set, else /var/lib/hpc-vmm",
+           &Config::state_dir),
+      row("seeds", "array of tables", "[{id = 2, address = \"10.0.0.2:7200\"}]", kExample,
+          "where multicast is blocked: some nodes that tell of the others; id only if it is known",
+          [](Reader& r, const Row&, Config& c) { read_seeds(r, c); }),
+  };
+}
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> all = make_rows();
+  return all;
+}
+
 }  // namespace
+
+std::vector<ConfigKey> config_keys() { return {rows().begin(), rows().end()}; }
+
+std::string config_listing() {
+  constexpr std::size_t kTextColumn = 34;
+  std::string out;
+  for (const ConfigKey& key : config_keys()) {
+    std::string line = key.name + " = " + key.value;
+    // Before a long value its text has a line of its own.
+    if (line.size() + 1 >= kTextColumn) {
+      out += "# " + key.text + ":\n" + line + "\n";
+      continue;
+    }
+    line.resize(kTextColumn, ' ');
+    std::string choices;
+    for (const std::string& c : key.choices) choices += (choices.empty() ? ": " : ", ") + c;
+    out += line + "# " + key.text + choices + "\n";
+  }
+  return out;
+}
 
 std::uint64_t parse_size(std::string_view text) {
   std::uint64_t n = 0;
@@ -190,32 +320,7 @@ std::variant<Config, Refusal> parse_config(std::string_view text, const std::str
   }
   Config c;
   Reader r(parsed.table(), name);
-  r.number("node", c.node, 1, kMaxNode);
-  r.text("address", c.address);
-  r.text("key", c.key_file);
-  r.one_of("driver", c.driver, {"udp", "dpdk"});
-  r.text("devargs", c.devargs);
-  r.text("faults", c.faults);
-  read_cpus(r, c.cpus);
-  read_memory(r, c.memory);
-  r.text("run_dir", c.run_dir);
-  r.text("remote_user", c.remote_user);
-  r.text("remote", c.remote);
-  r.text("metrics", c.metrics);
-  r.one_of("log_level", c.log_level, {"trace", "debug", "info", "warning", "error"});
-  r.flag("log_json", c.log_json);
-  r.number("shutdown_seconds", c.shutdown_seconds, 0, 3600);
-  r.number("spare_remotes", c.spare_remotes, 0, 64);
-  r.one_of("policy", c.policy, {"mosix", "static", "round-robin", "random"});
-  r.flag("shared_machine", c.shared_machine);
-  r.text("speed_file", c.speed_file);
-  r.text("record", c.record);
-  read_seeds(r, name, c);
-  r.flag("discover", c.discover);
-  read_texts(r, "interfaces", c.interfaces);
-  read_texts(r, "multicast", c.multicast);
-  r.text("map", c.map);
-  r.text("state_dir", c.state_dir);
+  for (const Row& row : rows()) row.read(r, row, c);
   r.refuse_unknown();
   const toml::source_region top = parsed.table().source();
   if (r.complaint.empty() && c.node == 0 && !c.discover && c.map.empty())

@@ -20,6 +20,7 @@ inline constexpr Node kMaxNode = 65535;
 struct Seed {
   Node id = 0;          ///< 0: not known
   std::string address;  ///< "10.0.0.2:7200"
+  bool operator==(const Seed&) const = default;
 };
 
 struct Config {
@@ -50,7 +51,23 @@ struct Config {
   bool shared_machine = false;     ///< other nodes run on this machine: what is not ours is not counted
   std::string speed_file;          ///< where the measured speed is noted; default in state_dir
   std::string record;              ///< the balancer's decisions are written there; none
+  bool operator==(const Config&) const = default;
 };
+
+/// A key of the file, as it is read and as people are told of it: hpcd --keys, hpc-vmm.toml(5), README.md.
+struct ConfigKey {
+  std::string name, kind;            ///< kind: "string"
+  std::string value;                 ///< in TOML
+  bool usual = false;                ///< `value` is what it is when it is not set; else an example
+  std::string text;                  ///< one line, no full stop
+  std::vector<std::string> choices;  ///< all that it may be; empty: anything
+  std::int64_t least = 0, most = 0;  ///< of a whole number
+  bool required = false;
+};
+/// All that parse_config takes, in the order in which they are told.  From any thread.
+std::vector<ConfigKey> config_keys();
+/// They as a file, each with its text as a comment; parse_config takes it.
+std::string config_listing();
 
 /// Why a file or an argument was refused: one line for people, naming the place and the remedy.
 struct Refusal {

@@ -134,7 +134,7 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   void handle_affinity(const Request& r, uid_t caller, const Answer& answer);  // hpcd_view.cc
   void handle_faults(const Request& r, const Answer& answer);
   [[nodiscard]] nlohmann::json nodes_json() const;
-  [[nodiscard]] nlohmann::json processes_json() const;
+  [[nodiscard]] nlohmann::json processes_json(bool mappings) const;
   [[nodiscard]] nlohmann::json process_json(const Session& s) const;
   void handle_process(const Request& r, uid_t caller, const Session& s, const Answer& answer);
   void on_http(StreamServer::Id id, std::string& input);

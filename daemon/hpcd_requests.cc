@@ -1,5 +1,7 @@
 // What Hpcd does about requests: of the API socket, and of other nodes.
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <memory>
 
 #include "daemon/hpcd.hh"
@@ -13,6 +15,13 @@ namespace local = wire::local;
 namespace {
 constexpr std::uint64_t kAskMs = 2000;
 constexpr std::uint64_t kMoveSilenceMs = 10'000;
+
+/// As /proc/PID/maps has it.
+std::string hex(std::uint64_t address) {
+  std::array<char, 17> text{};
+  std::snprintf(text.data(), text.size(), "%llx", static_cast<unsigned long long>(address));
+  return text.data();
+}
 
 std::string line(const json& j) { return j.dump(-1, ' ', true, json::error_handler_t::replace) + "\n"; }
 
@@ -141,6 +150,25 @@ json Hpcd::nodes_json() const {
           {"driver", std::string(const_cast<Hpcd*>(this)->link_.driver().name())}};
 }
 
+namespace {
+/// What it shares with other processes, and whether that keeps it at home.
+void add_mappings(json& process, const Session& s) {
+  constexpr std::array<const char*, 6> kKinds{"anonymous", "memfd", "posix", "sysv", "file", "other"};
+  json list = json::array();
+  for (const local::Mapping& m : s.mappings) {
+    list.push_back({{"begin", hex(m.begin)},
+                    {"end", hex(m.end)},
+                    {"bytes", m.end - m.begin},
+                    {"kind", kKinds.at(static_cast<std::size_t>(m.kind))},
+                    {"name", get_text(m.name)},
+                    {"coherent", m.coherent != 0}});
+    if (m.coherent == 0) list.back()["why"] = get_text(m.why);
+  }
+  process["shared"] = std::move(list);
+  process["shared_total"] = s.mappings_total;
+}
+}  // namespace
+
 json Hpcd::process_json(const Session& s) const {
   json p = {{"pid", s.pid},
             {"uid", s.uid},
@@ -156,10 +184,13 @@ json Hpcd::process_json(const Session& s) const {
   return p;
 }
 
-json Hpcd::processes_json() const {
+json Hpcd::processes_json(bool mappings) const {
   json out = json::array();
-  for (const auto& [id, s] : sessions_.all())
-    if (s->registered && s->role == local::Role::Deputy) out.push_back(process_json(*s));
+  for (const auto& [id, s] : sessions_.all()) {
+    if (!s->registered || s->role != local::Role::Deputy) continue;
+    out.push_back(process_json(*s));
+    if (mappings) add_mappings(out.back(), *s);
+  }
   return out;
 }
 
@@ -176,7 +207,7 @@ void Hpcd::handle_process(const Request& r, uid_t caller, const Session& s, cons
 
 void Hpcd::handle_ps(const Request& r, const Answer& answer) {
   auto gather = std::make_shared<Gather>();
-  gather->items = processes_json();
+  gather->items = processes_json(r.mappings);
   gather->done = [answer](Gather& g) {
     answer({{"ok", true}, {"processes", std::move(g.items)}, {"lost", std::move(g.lost)}}, true);
   };
@@ -187,6 +218,7 @@ void Hpcd::handle_ps(const Request& r, const Answer& answer) {
   };
   Request ask;
   ask.op = Request::Op::Ps;
+  ask.mappings = r.mappings;
   for (const Node node : others)
     rpc_.ask(node, request_text(ask), kAskMs,
              [gather, one_less, node](Rpc::Kind kind, const std::string& text) {

@@ -51,6 +51,22 @@ LocalMessage parse_state(std::span<const std::byte> datagram) {
   return m;
 }
 
+LocalMessage parse_mappings(std::span<const std::byte> datagram) {
+  local::Mappings m;
+  if (!take(datagram, m)) return BadMessage{"Mappings of a wrong size"};
+  if (m.count > local::kMappingsInOne || m.first > local::kMostMappings - m.count ||
+      m.total < m.first + m.count)
+    return BadMessage{"Mappings of an impossible number"};
+  for (local::Mapping& one : m.list) {
+    if (one.kind > local::SharedKind::Other || one.coherent > 1)
+      return BadMessage{"a mapping of a kind that does not exist"};
+    if (one.end < one.begin) return BadMessage{"a mapping that ends before it begins"};
+    clean(one.name);
+    clean(one.why);
+  }
+  return m;
+}
+
 LocalMessage parse_open(std::span<const std::byte> datagram) {
   local::Open m;
   if (!take(datagram, m)) return BadMessage{"Open of a wrong size"};
@@ -139,6 +155,7 @@ LocalMessage parse_local(std::span<const std::byte> datagram) {
       if (!take(datagram, adopt)) return BadMessage{"Adopt of a wrong size"};
       return Adopt{};
     }
+    case local::Type::Mappings: return parse_mappings(datagram);
     case local::Type::Open: return parse_open(datagram);
     case local::Type::Close: return parse_close(datagram);
     case local::Type::FileSeen: return parse_file_seen(datagram);

@@ -1,10 +1,10 @@
 // hpcd: one per node.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 
 #include "daemon/hpcd.hh"
 #include "daemon/log.hh"
+#include "daemon/options.hh"
 #include "daemon/system.hh"
 
 namespace {
@@ -48,22 +48,17 @@ int run(const std::string& path, bool check_only) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"The daemon of hpc-vmm, one per node: network, membership, the processes that move.", "hpcd"};
-  app.set_version_flag("--version", "hpcd " HPCVMM_VERSION);
-  std::string path = "/etc/hpc-vmm.toml";
-  bool check = false;
-  bool drivers = false;
-  app.add_option("--config", path, "the configuration file")->capture_default_str();
-  app.add_flag("--check", check, "read the configuration and the key, say what is wrong with them, and end");
-  app.add_flag("--drivers", drivers, "print the network drivers this executable has, and end");
-  app.footer(
-      "Exit status: 0 ended in order, 1 could not start, 2 wrong configuration, 3 its number belongs to "
-      "another\n"
-      "node.");
+  CLI::App app;
+  hpcvmm::daemon::Options options;
+  hpcvmm::daemon::describe(app, options);
   CLI11_PARSE(app, argc, argv);
-  if (drivers) {
+  if (options.drivers) {
     std::puts(hpcvmm::daemon::driver_names().c_str());
     return 0;
   }
-  return run(path, check);
+  if (options.keys) {
+    std::fputs(hpcvmm::daemon::config_listing().c_str(), stdout);
+    return 0;
+  }
+  return run(options.config, options.check);
 }

@@ -96,6 +96,7 @@ std::string take(const std::string& key, const json& value, Request& r) {
   }
   if (key == "own") return take_flag(key, value, r.own);
   if (key == "wait") return take_flag(key, value, r.wait);
+  if (key == "mappings") return take_flag(key, value, r.mappings);
   if (key == "clear") return take_flag(key, value, r.clear);
   if (key == "local") return take_flag(key, value, r.local);
   return "unknown key `" + key.substr(0, 64) + "`";
@@ -145,6 +146,7 @@ std::string request_text(const Request& r) {
   if (r.node != 0) j["node"] = r.node;
   if (!r.set.empty()) j["set"] = json::parse(r.set, nullptr, false);
   if (!r.wait) j["wait"] = false;
+  if (r.mappings) j["mappings"] = true;
   if (r.clear) j["clear"] = true;
   if (!r.cpus.empty()) j["cpus"] = r.cpus;
   if (r.own) j["own"] = true;

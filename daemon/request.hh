@@ -36,17 +36,18 @@ struct Request {
   Node home = 0;         ///< of the process; 0: whichever node has it
   Node to = 0;           ///< Migrate: 0: home
   wire::local::Mode mode = wire::local::Mode::Hybrid;
-  std::string spec;      ///< Faults
-  std::string cpus;      ///< Affinity: "0-3,5", "all"; empty: only asks
-  bool own = false;      ///< Affinity: the process itself asks and knows the answer
-  Node node = 0;         ///< Ctl, Drain, Resume: whose; 0: the asked one's
-  std::string set;       ///< Ctl, Process, Move: a JSON object
-  bool balance = false;  ///< Migrate: the balancer chooses where to
-  bool wait = true;      ///< Drain, expel, bring: answer when nobody is left
-  bool clear = false;    ///< Process: forget its statistics
-  Node asker = 0;        ///< the node that asked; not in the text
-  bool local = false;    ///< asked by another node: this node's own part only
-  uid_t uid = 0;         ///< Asked by another node: on whose behalf
+  std::string spec;       ///< Faults
+  std::string cpus;       ///< Affinity: "0-3,5", "all"; empty: only asks
+  bool own = false;       ///< Affinity: the process itself asks and knows the answer
+  Node node = 0;          ///< Ctl, Drain, Resume: whose; 0: the asked one's
+  std::string set;        ///< Ctl, Process, Move: a JSON object
+  bool balance = false;   ///< Migrate: the balancer chooses where to
+  bool wait = true;       ///< Drain, expel, bring: answer when nobody is left
+  bool mappings = false;  ///< Ps: with the memory that they share
+  bool clear = false;     ///< Process: forget its statistics
+  Node asker = 0;         ///< the node that asked; not in the text
+  bool local = false;     ///< asked by another node: this node's own part only
+  uid_t uid = 0;          ///< Asked by another node: on whose behalf
 };
 
 /// The longest request, bytes.

@@ -187,6 +187,13 @@ void Sessions::handle(SessionId id, Incoming& in) {
   if (const auto* state = std::get_if<local::State>(&message)) {
     s.state = *state;
     events_.on_state(s);
+  } else if (const auto* shared = std::get_if<local::Mappings>(&message)) {
+    // A gap is not filled: what is told out of order is left out.
+    if (shared->first <= s.mappings.size()) {
+      s.mappings.resize(shared->first);
+      s.mappings.insert(s.mappings.end(), shared->list, shared->list + shared->count);
+      s.mappings_total = shared->total;
+    }
   } else if (const auto* affinity = std::get_if<local::Affinity>(&message)) {
     s.affinity = affinity->cpus;
     events_.on_affinity(s);

@@ -34,6 +34,8 @@ struct Session {
   bool ia32 = false;
   std::string comm, exe;
   wire::local::State state{};
+  std::vector<wire::local::Mapping> mappings;  ///< that it shares with others: the first of them
+  std::uint32_t mappings_total = 0;
   wire::view::CpuSet affinity;   ///< CPUs of the cluster that it is bound to; empty: all
   std::uint64_t bytes_away = 0;  ///< moved on its last way out
   std::uint32_t port = 0;        ///< its rings in the Relay; 0: none yet

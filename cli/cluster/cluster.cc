@@ -93,7 +93,8 @@ void add_verbs(CLI::App& app, Arguments& a) {
   add_cluster(a.ps, a.cluster);
   add_ask(a.ps, a.ask);
   a.ps->add_flag("-v,--verbose", a.verbose,
-                 "with the reason why one cannot move, and the whole path of the program");
+                 "with the reason why one cannot move, the whole path of the program, and the memory that it "
+                 "shares with others");
   a.migrate = app.add_subcommand("migrate", "move a running process to another node, or home");
   add_cluster(a.migrate, a.cluster);
   add_ask(a.migrate, a.ask);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <sstream>
 #include <vector>
 
@@ -141,6 +142,31 @@ std::string processes_table(const json& answer, bool verbose) {
   return table(rows, right);
 }
 
+std::string mappings_table(const json& answer) {
+  // Other kinds are shown by the words that the API has for them.
+  const std::map<std::string, std::string> names{{"posix", "POSIX"}, {"sysv", "SysV"}};
+  std::vector<std::vector<std::string>> rows{{"PID", "SHARED MEMORY", "SIZE", "KIND", "NAME", "ELSEWHERE"}};
+  for (const json& p : answer.value("processes", json::array())) {
+    const json list = p.value("shared", json::array());
+    const std::string pid = std::to_string(p.value("pid", 0));
+    for (const json& m : list) {
+      const std::string kind = m.value("kind", "?");
+      const std::string name = m.value("name", "");
+      const std::string why = m.value("why", "");
+      const bool coherent = m.value("coherent", false);
+      rows.push_back({pid, m.value("begin", "") + "-" + m.value("end", ""),
+                      human_bytes(m.value("bytes", std::uint64_t{0})),
+                      names.contains(kind) ? names.at(kind) : kind, name.empty() ? "-" : name,
+                      coherent ? "coherent" : "keeps it at home" + (why.empty() ? "" : ": " + why)});
+    }
+    const auto total = p.value("shared_total", std::size_t{0});
+    if (total > list.size()) rows.push_back({pid, "and " + std::to_string(total - list.size()) + " more"});
+    rows.back().resize(rows[0].size());
+  }
+  if (rows.size() == 1) return "";
+  return "\n" + table(rows, {true, false, true, false, false, false});
+}
+
 json migrate_json(const MigrateRequest& r) {
   json j = process_json("migrate", r.process);
   if (j.contains("error")) return j;
@@ -172,7 +198,9 @@ int show_nodes(const AskRequest& r) {
 
 int show_processes(const AskRequest& r, bool verbose) {
   json answer;
-  if (!ask(r, {{"op", "ps"}}, answer)) return 1;
+  json request = {{"op", "ps"}};
+  if (verbose) request["mappings"] = true;
+  if (!ask(r, request, answer)) return 1;
   add_users(answer);
   for (const json& n : answer.value("lost", json::array()))
     std::fprintf(stderr, "hpc-vmm: node %u does not answer; its processes are missing here\n",
@@ -180,7 +208,7 @@ int show_processes(const AskRequest& r, bool verbose) {
   if (r.json)
     print_json(std::move(answer));
   else
-    std::fputs(processes_table(answer, verbose).c_str(), stdout);
+    std::fputs((processes_table(answer, verbose) + mappings_table(answer)).c_str(), stdout);
   return 0;
 }
 

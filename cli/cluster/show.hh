@@ -58,6 +58,8 @@ nlohmann::json ctl_json(const CtlRequest& r);
 std::string why_text(const nlohmann::json& why);
 std::string nodes_table(const nlohmann::json& answer);
 std::string processes_table(const nlohmann::json& answer, bool verbose);
+/// What processes share with others, a mapping a line, and what that means for moves; empty: nothing.
+std::string mappings_table(const nlohmann::json& answer);
 /// "512K", "1.5G".
 std::string human_bytes(std::uint64_t bytes);
 /// The request for hpcd, or a text under "error".

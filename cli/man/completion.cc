@@ -9,8 +9,8 @@ namespace hpcvmm::cli {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> kNodes{"--node",         "--run-on", "--nodes",
-                                                 "--except-nodes", "node",     "NODE"};
+constexpr std::array<std::string_view, 7> kNodes{"--node", "--run-on", "--nodes", "--except-nodes",
+                                                 "node",   "NODE",     "number"};
 constexpr std::array<std::string_view, 1> kTargets{"to"};
 constexpr std::array<std::string_view, 4> kProcesses{"process", "pid", "--pid", "PID"};
 constexpr std::array<std::string_view, 10> kFiles{"--image", "--workdir", "--trace",    "--summary-file",
@@ -47,6 +47,11 @@ std::string bash_words(const PageOption& o) {
   return {};
 }
 
+/// Of a pattern: the label of a verb's verb has a blank in it.
+std::string quoted(const std::string& label) {
+  return label.find(' ') == std::string::npos ? label : "'" + label + "'";
+}
+
 void bash_page(const Page& page, const std::string& label, std::string& out) {
   std::string after;
   std::string words;
@@ -58,7 +63,10 @@ void bash_page(const Page& page, const std::string& label, std::string& out) {
     after += "        " + pattern + ") " + bash_words(o) + "; return ;;\n";
   }
   for (const Page& v : page.verbs) words += " " + v.name;
-  out += "    " + label + ")\n";
+  out += "    " + quoted(label) + ")\n";
+  if (!page.verbs.empty())
+    out += "      if ((COMP_CWORD > $2)); then _hpcvmm_verb \"" + label +
+           " ${COMP_WORDS[$2]}\" $(($2 + 1)); return; fi\n";
   if (!after.empty()) out += "      case \"$prev\" in\n" + after + "      esac\n";
   out += "      if [[ $cur == -* ]]; then _hpcvmm_words \"" + words + "\"; return; fi\n";
   if (!page.verbs.empty()) out += "      _hpcvmm_words \"" + words + "\"; return\n";
@@ -70,7 +78,11 @@ void bash_page(const Page& page, const std::string& label, std::string& out) {
     out += "      esac\n";
   }
   out += "      ;;\n";
+  for (const Page& v : page.verbs) bash_page(v, label + " " + v.name, out);
 }
+
+/// Not a file's page.
+bool is_command(const Page& page) { return page.section == "1" || page.section == "8"; }
 
 // --- zsh
 
@@ -100,8 +112,8 @@ std::string zsh_words(const PageOption& o) {
   return {};
 }
 
-void zsh_page(const Page& page, std::string& out) {
-  out += "    " + page.name + ")\n      _arguments";
+void zsh_page(const Page& page, const std::string& label, std::string& out) {
+  out += "    " + quoted(label) + ")\n      " + (page.verbs.empty() ? "_arguments" : "state=; _arguments -C");
   for (const PageOption& o : page.options) {
     const std::string rest =
         "[" + zsh_text(o.text) + "]" +
@@ -121,9 +133,11 @@ void zsh_page(const Page& page, std::string& out) {
   if (!page.verbs.empty()) {
     out += " \\\n        '1:verb:(";
     for (const Page& v : page.verbs) out += v.name + " ";
-    out += ")'";
+    out += ")' \\\n        '*::argument:->rest'\n      [[ $state == rest ]] && _hpcvmm_verb \"" + label +
+           " $words[1]\"";
   }
   out += "\n      ;;\n";
+  for (const Page& v : page.verbs) zsh_page(v, label + " " + v.name, out);
 }
 
 }  // namespace
@@ -144,9 +158,10 @@ std::string bash_completion(const std::vector<Page>& pages) {
   std::string cases;
   std::set<std::string> seen;  // migrate is a verb and an old name, with the same words
   for (const Page& p : pages) {
+    if (!is_command(p)) continue;
     if (p.old_name) old += " " + p.name;
     if (!seen.insert(p.name).second) continue;
-    verbs += " " + p.name;
+    if (p.section == "1") verbs += " " + p.name;
     bash_page(p, p.name, cases);
   }
   return "# bash completion of hpc-vmm and of the tools with openMosix's names.  Generated from their "
@@ -182,10 +197,11 @@ std::string zsh_completion(const std::vector<Page>& pages) {
   std::string verbs;
   std::set<std::string> seen;
   for (const Page& p : pages) {
+    if (!is_command(p)) continue;
     if (p.old_name) old += " " + p.name;
     if (!seen.insert(p.name).second) continue;
-    verbs += "    '" + p.name + ":" + zsh_text(p.summary) + "'\n";
-    zsh_page(p, cases);
+    if (p.section == "1") verbs += "    '" + p.name + ":" + zsh_text(p.summary) + "'\n";
+    zsh_page(p, p.name, cases);
   }
   return "#compdef hpc-vmm" + old +
          "\n# Generated from the tools' --help.\n"

@@ -1,10 +1,11 @@
 // Writes man pages and completions: hpcvmm-generate DIR DATE FILE...; each FILE is a JSON list of pages, as
-// `hpc-vmm --dump-cli` prints it.
+// `hpc-vmm --dump-cli` prints it.  The daemon's pages are added, and written to DIR/daemon.json as well.
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 
 #include "cli/man/completion.hh"
+#include "cli/man/daemon_pages.hh"
 #include "cli/man/roff.hh"
 
 namespace {
@@ -38,8 +39,15 @@ int main(int argc, char** argv) {
     }
     for (const nlohmann::json& page : list) pages.push_back(page_of_json(page));
   }
-  bool good = write(folder + "/hpc-vmm.1", man_overview(pages, setting));
-  for (const Page& page : pages) good &= write(folder + "/" + man_name(page) + ".1", man_page(page, setting));
+  nlohmann::json daemon = nlohmann::json::array();
+  for (const Page& page : daemon_pages()) {
+    pages.push_back(page);
+    daemon.push_back(page_json(page));
+  }
+  bool good = write(folder + "/daemon.json", daemon.dump(1) + "\n");
+  good &= write(folder + "/hpc-vmm.1", man_overview(pages, setting));
+  for (const Page& page : pages)
+    good &= write(folder + "/" + man_name(page) + "." + page.section, man_page(page, setting));
   good &= write(folder + "/hpc-vmm.bash", bash_completion(pages));
   good &= write(folder + "/_hpc-vmm", zsh_completion(pages));
   return good ? 0 : 1;

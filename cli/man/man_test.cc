@@ -5,6 +5,7 @@
 
 #include "cli/man/app_page.hh"
 #include "cli/man/completion.hh"
+#include "cli/man/daemon_pages.hh"
 #include "cli/man/roff.hh"
 
 namespace hpcvmm::cli {
@@ -55,6 +56,25 @@ TEST(Roff, NothingOfTheTextIsACommand) {
   EXPECT_THAT(page, HasSubstr("\n\\&.start \\-x\n"));
   EXPECT_THAT(page, HasSubstr("One of: \\fBauto\\fR, \\fBkvm\\fR.\nUsually \\fBauto\\fR.\n"));
   EXPECT_THAT(page, Not(HasSubstr("secret")));
+}
+
+TEST(Daemon, PagesOfOtherSections) {
+  const std::vector<Page> pages = daemon_pages();
+  ASSERT_EQ(pages.size(), 2U);
+  for (const Page& p : pages) EXPECT_EQ(page_json(page_of_json(page_json(p))), page_json(p));
+  const std::string program = man_page(pages[0], {"1.0", "2026-01-01"});
+  EXPECT_THAT(program, HasSubstr(".TH HPCD 8 "));
+  EXPECT_THAT(program, HasSubstr("\\fB\\-\\-config\\fR \\fIFILE\\fR\n"));
+  EXPECT_THAT(program, HasSubstr(".BR hpc\\-vmm (1),\n.BR hpc\\-vmm.toml (5),\n"));
+  const std::string file = man_page(pages[1], {"1.0", "2026-01-01"});
+  EXPECT_THAT(file, HasSubstr(".TH HPC-VMM.TOML 5 "));
+  EXPECT_THAT(file, HasSubstr("\\fBdriver\\fR = \\fIstring\\fR\nhow packets are sent.\nOne of: \\fBudp\\fR"));
+  EXPECT_THAT(file, HasSubstr("\\fBaddress\\fR = \\fIstring\\fR\nRequired: "));
+  EXPECT_THAT(man_overview(pages, {"1.0", "2026-01-01"}), HasSubstr(".SH THE DAEMON\n.TP\n.BR hpcd (8)\n"));
+  const std::string bash = bash_completion(pages);
+  EXPECT_THAT(bash, HasSubstr("complete -F _hpcvmm_old hpcd\n"));
+  EXPECT_THAT(bash, HasSubstr("\"--help --version\"")) << "hpcd is no verb";
+  EXPECT_THAT(bash, Not(HasSubstr("toml)")));
 }
 
 TEST(Completion, KindsOfWords) {

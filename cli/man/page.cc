@@ -73,13 +73,23 @@ std::string option_lines(const std::vector<PageOption>& options) {
 json page_json(const Page& page) {
   json positionals = json::array();
   json options = json::array();
+  json keys = json::array();
   json verbs = json::array();
   for (const PageOption& o : page.positionals) positionals.push_back(option_json(o));
   for (const PageOption& o : page.options) options.push_back(option_json(o));
+  for (const PageOption& k : page.keys) keys.push_back(option_json(k));
   for (const Page& v : page.verbs) verbs.push_back(page_json(v));
-  return {
-      {"name", page.name},  {"summary", page.summary}, {"usage", page.usage}, {"positionals", positionals},
-      {"options", options}, {"footer", page.footer},   {"verbs", verbs},      {"old_name", page.old_name}};
+  return {{"name", page.name},
+          {"summary", page.summary},
+          {"usage", page.usage},
+          {"positionals", positionals},
+          {"options", options},
+          {"footer", page.footer},
+          {"verbs", verbs},
+          {"old_name", page.old_name},
+          {"keys", keys},
+          {"section", page.section},
+          {"see_also", page.see_also}};
 }
 
 Page page_of_json(const json& j) {
@@ -89,8 +99,11 @@ Page page_of_json(const json& j) {
   page.usage = j.value("usage", std::vector<std::string>());
   page.footer = j.value("footer", "");
   page.old_name = j.value("old_name", false);
+  page.section = j.value("section", "1");
+  page.see_also = j.value("see_also", std::vector<std::string>());
   for (const json& o : j.value("positionals", json::array())) page.positionals.push_back(option_of_json(o));
   for (const json& o : j.value("options", json::array())) page.options.push_back(option_of_json(o));
+  for (const json& k : j.value("keys", json::array())) page.keys.push_back(option_of_json(k));
   for (const json& v : j.value("verbs", json::array())) page.verbs.push_back(page_of_json(v));
   return page;
 }

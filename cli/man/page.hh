@@ -21,9 +21,12 @@ struct Page {
   std::string summary;  ///< one line, no full stop
   std::vector<std::string> usage;
   std::vector<PageOption> positionals, options;
+  std::vector<PageOption> keys;  ///< of a file
   std::string footer;
   std::vector<Page> verbs;
-  bool old_name = false;  ///< a program of its own, not a verb of hpc-vmm only
+  bool old_name = false;              ///< a program of its own, not a verb of hpc-vmm only
+  std::string section = "1";          ///< of the manual; from 5 on `name` is the page's whole name
+  std::vector<std::string> see_also;  ///< "hpcd(8)"; hpc-vmm(1) is always among them
 };
 
 nlohmann::json page_json(const Page& page);

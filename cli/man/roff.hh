@@ -14,7 +14,7 @@ struct ManSetting {
 
 /// Text with what roff would take for commands made harmless.
 std::string roff_text(const std::string& text);
-/// hpc-vmm-VERB.1, or the page of a tool with an old name.
+/// hpc-vmm-VERB.1, or the page of a tool with an old name, or of another section.
 std::string man_page(const Page& page, const ManSetting& setting);
 /// hpc-vmm.1: what there is.
 std::string man_overview(const std::vector<Page>& pages, const ManSetting& setting);

@@ -239,7 +239,9 @@ Process Balance::describe_own(const OwnProcess& p, const Session& s) const {
   out.cpu_use = p.track.cpu_use();
   out.cpu_used_s = static_cast<float>(used_s(p, s));
   out.resident_s = static_cast<float>(p.track.resident_s(now_s_));
-  out.moves = s.state.migrations;
+  // A process comes home and goes back for calls that need it there (a shared mapping, a fork of sharers):
+  // that is no fickleness of ours, and must not make its stays longer.
+  out.moves = std::min(s.state.migrations, p.ordered + 1);
   out.working_set_mib = p.rss_mib;
   put_habits(p, s, out);
   put_attributes(p.orders, out);

@@ -55,6 +55,7 @@ struct OwnProcess {
   bool stated = false;               ///< its present program has told what it has counted, from 0 on
   std::uint64_t remote_base_us = 0;  ///< remote CPU time before its present stay
   peer::GuestReport report;          ///< of the node where it is
+  std::uint32_t ordered = 0;         ///< moves that the balancer has begun
   Node goes_to = 0;                  ///< by the balancer's will; 0: nowhere
   double stay_cost = 0;              ///< what that was decided with
   Node told = 0;                     ///< the node that these and the attributes were sent to

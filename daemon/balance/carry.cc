@@ -88,6 +88,7 @@ void Balance::start_move(Session& s, OwnProcess& p, Node to, double stay_cost, c
   const pid_t pid = p.pid;
   p.moving = true;
   p.goes_to = to;
+  ++p.ordered;
   p.stay_cost = stay_cost;
   p.why = why;
   if (to != config_.node) place_one(p, to);
@@ -367,7 +368,7 @@ peer::Guest Balance::guest_message(const OwnProcess& p, const Session& s) const 
   const Process d = describe_own(p, s);
   m.pid = p.pid;
   m.cpu_used_ms = static_cast<std::uint64_t>(d.cpu_used_s * 1e3);
-  m.moves = s.state.migrations;
+  m.moves = d.moves;
   m.cpu_use_milli = static_cast<std::uint32_t>(d.cpu_use * 1e3F);
   m.working_set_mib = static_cast<std::uint32_t>(d.working_set_mib);
   put_habits(d, m);

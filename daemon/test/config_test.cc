@@ -59,6 +59,45 @@ TEST(Config, Defaults) {
   EXPECT_EQ(good(std::string(kGood) + "cpus = 3\nmemory = 1048576\n").memory, 1U << 20);
 }
 
+// What people are told of the keys: of all of them, and so that it is true.
+TEST(ConfigKeys, TheListingIsAFileWithAllOfThem) {
+  const Config c = good(config_listing());
+  EXPECT_EQ(c.node, 1U);
+  EXPECT_EQ(c.memory, 16ULL << 30);
+  EXPECT_EQ(c.seeds.size(), 1U);
+  const std::string unknown = refused(std::string(kGood) + "nonsense = 1\n") + ",";
+  for (const ConfigKey& key : config_keys()) {
+    EXPECT_THAT(unknown, HasSubstr(" " + key.name + ","));
+    EXPECT_FALSE(key.text.empty() || key.text.ends_with('.')) << key.name;
+  }
+}
+
+TEST(ConfigKeys, UsualValuesAreThoseOfAFileWithoutTheKey) {
+  for (const ConfigKey& key : config_keys()) {
+    if (!key.usual) continue;
+    EXPECT_EQ(good(std::string(kGood) + key.name + " = " + key.value + "\n"), good(kGood)) << key.name;
+  }
+}
+
+TEST(ConfigKeys, BoundsAndChoicesAreThoseThatAreTold) {
+  for (const ConfigKey& key : config_keys()) {
+    if (key.most > 0 && key.name != "node") {
+      good(std::string(kGood) + key.name + " = " + std::to_string(key.most) + "\n");
+      EXPECT_THAT(refused(std::string(kGood) + key.name + " = " + std::to_string(key.most + 1) + "\n"),
+                  HasSubstr(std::to_string(key.least) + " to " + std::to_string(key.most)));
+    }
+    for (const std::string& choice : key.choices)
+      good(std::string(kGood) + key.name + " = \"" + choice + "\"\n");
+  }
+}
+
+TEST(ConfigKeys, TheReadmeHasTheListing) {
+  std::ifstream in(HPCVMM_DAEMON_README);
+  const std::string readme{std::istreambuf_iterator<char>(in), {}};
+  EXPECT_THAT(readme, HasSubstr("```toml\n" + config_listing() + "```\n"))
+      << "put the output of hpcd --keys into daemon/README.md";
+}
+
 TEST(Config, RefusalsNameLineAndKey) {
   EXPECT_THAT(refused("node = 1\nadress = \"x\"\n"), HasSubstr("f.toml:2: unknown key `adress`"));
   EXPECT_THAT(refused("node = \"1\"\n"), HasSubstr("f.toml:1: `node` must be a whole number"));

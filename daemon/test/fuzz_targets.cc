@@ -42,6 +42,12 @@ void local_message(const std::uint8_t* data, std::size_t bytes) {
     promise(printable(r->comm) && printable(r->exe), "Register holds text for terminals");
     promise(r->role == local::Role::Deputy || r->role == local::Role::Remote || r->role == local::Role::Share,
             "Register has a role");
+  } else if (const auto* shared = std::get_if<local::Mappings>(&m)) {
+    promise(shared->count <= local::kMappingsInOne && shared->first + shared->count <= local::kMostMappings,
+            "Mappings are as many as fit");
+    for (const local::Mapping& one : shared->list)
+      promise(printable(one.name) && printable(one.why) && one.kind <= local::SharedKind::Other,
+              "Mappings hold text for terminals");
   } else if (const auto* s = std::get_if<local::State>(&m)) {
     promise(printable(s->cantmove), "State holds text for terminals");
   } else if (const auto* o = std::get_if<local::Open>(&m)) {

@@ -102,7 +102,7 @@ TEST(Fuzz, PeerMessage) {
 TEST(Fuzz, ApiRequest) {
   run(api_request,
       {text(R"({"op":"migrate","pid":4711,"to":3,"mode":"precopy"})"), text(R"({"op":"ps","local":true})"),
-       text(R"({"op":"faults","spec":"loss=1%"})")},
+       text(R"({"op":"ps","mappings":true})"), text(R"({"op":"faults","spec":"loss=1%"})")},
       20'000);
 }
 

@@ -94,5 +94,63 @@ def check_cantmove(cluster, tests, engine):
             file.unlink(missing_ok=True)
 
 
+SHARED = [  # kind, name, pages
+    ("anonymous", "", 4), ("memfd", "ring", 8), ("posix", "/{name}", 12), ("sysv", "0x00000000", 16), ("file", "{disk}", 20)]
+
+
+def shared_of(cluster, pid):
+    """The mappings of a process as ps --json has them, and how many it says there are."""
+    found = json.loads(cluster.verb("ps", "-v", "--json").stdout)["processes"]
+    process = next((p for p in found if p["pid"] == pid), {})
+    return process.get("shared", []), process.get("shared_total", 0)
+
+
+def check_listed(cluster, tests, engine, share):
+    """ps -v lists every shared mapping, and says of each whether it keeps the process at home."""
+    disk = pathlib.Path("/var/tmp") / f"hpc-vmm-mappings-{cluster.name}"
+    process = subprocess.Popen([cluster.vmm, "launch", "--engine", engine, "--", tests / "mappings.64", disk, disk.name],
+                               env=dict(cluster.env, HPCVMM_SHARE=share), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        process.stdout.readline()
+        until("all are listed", lambda: shared_of(cluster, process.pid)[1] == len(SHARED), 5)
+        listed, _ = shared_of(cluster, process.pid)
+        told = sorted((m["kind"], m["name"], m["bytes"] // 4096) for m in listed)
+        wanted = sorted((kind, name.format(name=disk.name, disk=disk), pages) for kind, name, pages in SHARED)
+        if told != wanted:
+            raise Failure(f"ps -v lists {told}, not {wanted}")
+        for m in listed:
+            if m["coherent"] != (share == "1" and m["kind"] != "file") or m["coherent"] == bool(m.get("why")):
+                raise Failure(f"with HPCVMM_SHARE={share} it says {m}")
+        text = cluster.verb("ps", "-v").stdout
+        if any(f"{m['begin']}-{m['end']}" not in text for m in listed) or "POSIX" not in text or "keeps it at home: " not in text:
+            raise Failure(f"ps -v says {text}")
+        process.stdin.write("\n")  # the file, which keeps it at home, goes; a hundred more come
+        process.stdin.flush()
+        process.stdout.readline()
+        until("more are listed", lambda: shared_of(cluster, process.pid)[1] == len(SHARED) - 1 + 100, 5)
+        listed, total = shared_of(cluster, process.pid)
+        if len(listed) != 32 or f"and {total - 32} more" not in cluster.verb("ps", "-v").stdout:
+            raise Failure(f"of {total} mappings {len(listed)} are listed")
+        if share == "1":
+            if (done := cluster.verb("migrate", str(process.pid), "2")).returncode != 0:
+                raise Failure(f"coherent, but: {done.stderr}")
+            if shared_of(cluster, process.pid)[1] != total:
+                raise Failure("away its mappings are others")
+        process.communicate("\n", timeout=20)
+        if process.returncode != 0:
+            raise Failure(f"it ended with {process.returncode}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for file in (disk, pathlib.Path("/dev/shm") / disk.name):
+            file.unlink(missing_ok=True)
+
+
+def check_mappings(cluster, tests, engine):
+    for share in ("0", "1"):
+        check_listed(cluster, tests, engine, share)
+
+
 if __name__ == "__main__":
-    sys.exit(run_checks("presence", [check, check_cantmove]))
+    sys.exit(run_checks("presence", [check, check_cantmove, check_mappings]))

@@ -46,7 +46,9 @@ MAY = {
     "balancer/sim": ["include/hpcvmm/base", "balancer"],
     "balancer/test": ["include/hpcvmm/base", "balancer", "balancer/sim", "balancer/record"],
     "daemon": CONTRACTS + NET + ["balancer", "balancer/record", "guest-agent"],
-    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "balancer/record", "net/driver", "net/discovery", "cli/hpctree"],
+    "cli": CONTRACTS + VMM + ["balancer", "balancer/sim", "balancer/record", "net/driver", "net/discovery", "cli/hpctree", "cli/man"],
+    # The daemon's pages are made of its own parsers.
+    "cli/man": ["cli", "daemon"],
     "cli/hpctree": [],
     "cmake": [],
     "bench": CONTRACTS + VMM + NET + ["tests"],

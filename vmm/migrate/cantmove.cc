@@ -1,4 +1,6 @@
 // Why a process cannot move, known before anybody asks it to.
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -6,8 +8,12 @@
 
 #include "vmm/mem/host_maps.hh"
 #include "vmm/migrate/home.hh"
+#include "vmm/migrate/mappings.hh"
 
 namespace hpcvmm::migrate {
+
+namespace local = wire::local;
+
 namespace {
 
 constexpr std::uint64_t kMostAnonymous = std::uint64_t{64} << 30;
@@ -15,6 +21,14 @@ constexpr std::uint64_t kMostAnonymous = std::uint64_t{64} << 30;
 std::string size_text(std::uint64_t bytes) {
   if (bytes >= std::uint64_t{10} << 20) return std::to_string(bytes >> 20) + " MiB";
   return std::to_string(bytes >> 10) + " KiB";
+}
+
+/// FNV-1a.
+std::uint64_t hash_of(const void* data, std::size_t bytes) {
+  std::uint64_t h = 0xcbf29ce484222325;
+  for (std::size_t i = 0; i < bytes; ++i)
+    h = (h ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001b3;
+  return h;
 }
 
 /// What people call the memory that is mapped at `at`.
@@ -62,6 +76,53 @@ std::string Home::why_not_shared_locked() const {
   return largest_why.empty() ? why : why + ": " + largest_why;
 }
 
+/// Those that are not as good as private, in order of address; how many there are.
+std::uint32_t Home::shared_mappings_locked(local::Mapping* list, std::uint32_t room) const {
+  std::uint32_t total = 0;
+  for (const auto& [begin, v] : mm_->vmas_locked()) {
+    if (!v.shared || v.steady) continue;
+    share_.pieces(begin, v.end, [&](std::uint64_t from, std::uint64_t to, const share::Client::Range* r) {
+      if (total++ >= room) return;
+      local::Mapping& m = list[total - 1];
+      m.begin = from;
+      m.end = to;
+      m.coherent = r != nullptr && r->why.empty() ? 1 : 0;
+      mem::HostFile f;
+      name_mapping(mem::host_file_at(from, f) ? std::string_view(f.path.data()) : std::string_view(), m);
+      const std::string& why = r != nullptr ? r->why : share_failed_;
+      m.why[why.copy(m.why, sizeof m.why - 1)] = 0;
+    });
+  }
+  return total;
+}
+
+/// By the mover: told when it changes, so that a process that is stopped is known as well.
+void Home::tell_mappings() {
+  constexpr std::uint32_t kAll = local::kMostMappings;
+  constexpr std::uint32_t kOne = local::kMappingsInOne;
+  std::array<local::Mappings, kAll / kOne> messages{};
+  std::array<local::Mapping, kAll> list{};
+  std::uint32_t total = 0;
+  {
+    const mem::LockGuard guard(mm_->lock());
+    total = shared_mappings_locked(list.data(), kAll);
+  }
+  const std::uint32_t told = std::min(total, kAll);
+  const std::uint64_t hash = total == 0 ? 0 : hash_of(list.data(), told * sizeof list[0]) ^ total;
+  if (hash == mappings_told_) return;
+  mappings_told_ = hash;
+  std::uint32_t first = 0;
+  for (local::Mappings& m : messages) {
+    if (first != 0 && first >= told) return;
+    m.first = first;
+    m.count = std::min(told - first, kOne);
+    m.total = total;
+    std::copy_n(list.data() + first, m.count, m.list);
+    link_.send_control(&m, sizeof m);
+    first += m.count;
+  }
+}
+
 /// By the mover: `ps` shows the reason at once, not after the first attempt.
 void Home::tell_cantmove() {
   if (!shared_news_.exchange(false)) return;
@@ -71,6 +132,7 @@ void Home::tell_cantmove() {
     why = cannot_move_locked();
   }
   if (why != cantmove_) report(why);
+  tell_mappings();
 }
 
 }  // namespace hpcvmm::migrate

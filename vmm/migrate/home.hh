@@ -197,6 +197,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   // cantmove.cc
   std::string cannot_move_locked() const;
   void tell_cantmove();
+  void tell_mappings();
+  std::uint32_t shared_mappings_locked(wire::local::Mapping* list, std::uint32_t room) const;
   void report(const std::string& cantmove);
   // share_home.cc
   bool share_connect(std::string& why);
@@ -340,6 +342,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<Begin> begin_{Begin::Waits};
   std::string start_why_;
   std::string cantmove_;                 // the mover's: as last told
+  std::uint64_t mappings_told_ = 0;      // the mover's: of what it last told, a hash; 0: of none
   std::atomic<bool> shared_news_{true};  // cantmove_ may have to change
   std::uint64_t request_ = 0;            // Move's number that waits for MoveDone
   bool asked_ = false;                   // there is one

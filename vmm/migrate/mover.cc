@@ -347,8 +347,11 @@ void Home::go(std::uint32_t node, local::Mode mode) {
     report(why);
   } else {
     shared_news_.store(false);
-    const mem::LockGuard guard(mm_->lock());
-    report(cannot_move_locked());
+    {
+      const mem::LockGuard guard(mm_->lock());
+      report(cannot_move_locked());
+    }
+    tell_mappings();
   }
   if (asked_ && meant) {
     asked_ = false;

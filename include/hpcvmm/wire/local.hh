@@ -15,7 +15,7 @@
 
 namespace hpcvmm::wire::local {
 
-inline constexpr std::uint16_t kVersion = 3;
+inline constexpr std::uint16_t kVersion = 4;
 inline constexpr std::uint32_t kMaxMessage = 4096;
 
 /// A node's number in the cluster, 1 or above; 0: none.
@@ -33,6 +33,7 @@ enum class Type : std::uint16_t {
   FileAsk = 8,   // (remote) is there a file of this content?
   Affinity =
       9,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
+  Mappings = 10,  // (deputy) the memory that it shares with others has changed
   NamesAsk = 40,  // (remote) home's facts along this path, please
   NamesHold =
       41,  // (deputy, on a connection of its own) the file of this id, please; the answer, + one descriptor
@@ -116,6 +117,37 @@ struct State {
   std::uint64_t timed_calls = 0;    ///< those of them whose way is known,
   std::uint64_t call_us = 0;        ///< and what the way cost them in all
   char cantmove[128] = {};          ///< empty: it can move
+};
+
+enum class SharedKind : std::uint8_t {
+  Anonymous = 0,
+  Memfd = 1,
+  Posix = 2,
+  SystemV = 3,
+  File = 4,
+  Other = 5
+};
+
+/// A shared mapping of a process, for people.
+struct Mapping {
+  std::uint64_t begin = 0, end = 0;
+  SharedKind kind = SharedKind::Anonymous;
+  std::uint8_t coherent = 0;  ///< 1: it works while the process is away; 0: it keeps it at home
+  std::uint8_t reserved[6] = {};
+  char name[96] = {};  ///< cut off when longer; empty: it has none
+  char why[112] = {};  ///< why it keeps it at home
+};
+/// So many are told, in order of address; of the others only how many there are.
+inline constexpr std::uint32_t kMostMappings = 32;
+inline constexpr std::uint32_t kMappingsInOne = 16;
+
+struct Mappings {
+  Header header{Type::Mappings, kVersion, sizeof(Mappings)};
+  std::uint32_t first = 0;  ///< number of list[0]; 0: what was told before counts no more
+  std::uint32_t count = 0;  ///< of `list`
+  std::uint32_t total = 0;  ///< that the process has
+  std::uint32_t reserved = 0;
+  Mapping list[kMappingsInOne] = {};
 };
 
 struct Affinity {
