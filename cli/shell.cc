@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -42,6 +43,15 @@ ShellProgram shell_program(const std::vector<std::string>& env, const std::strin
   else
     s.argv = {"-" + name};
   return s;
+}
+
+void set_for_cluster(std::vector<std::string>& env) {
+  // Sockets instead of /dev/shm, and no files that several processes write through memory.
+  for (const std::string setting : {"OMPI_MCA_btl=self,tcp", "PMIX_MCA_gds=hash"}) {
+    const std::string name = setting.substr(0, setting.find('=') + 1);
+    const auto set = [&name](const std::string& e) { return e.starts_with(name); };
+    if (std::none_of(env.begin(), env.end(), set)) env.push_back(setting);
+  }
 }
 
 std::string no_cluster(const std::string& socket) {

@@ -11,6 +11,10 @@ struct ShellProgram {
   std::vector<std::string> argv;
 };
 
+/// What lets programs use the cluster that would else keep together: OpenMPI's ranks talk through memory of
+/// their own machine, which keeps them there.  What the user has set stays.
+void set_for_cluster(std::vector<std::string>& env);
+
 /// $SHELL, else the one that the user database has, else /bin/sh.  Without a command it is a login shell:
 /// argv[0] begins with "-".
 ShellProgram shell_program(const std::vector<std::string>& env, const std::string& command, bool has_command);

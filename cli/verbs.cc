@@ -234,6 +234,7 @@ int do_launch(LaunchArgs& a, char** envp) {
   if (!a.workdir.empty() && ::chdir(a.workdir.c_str()) != 0)
     fail("--workdir " + a.workdir + ": " + std::strerror(errno));
   if (a.shell) {
+    if (o.view_fd >= 0) set_for_cluster(request.env);
     ShellProgram shell = shell_program(request.env, a.command, a.has_command);
     request.program.path = std::move(shell.path);
     request.program.argv = std::move(shell.argv);

@@ -292,7 +292,7 @@ void ClusterView::write_tree(const std::vector<view::NodeFiles>& nodes) {
   tree_of_ = shown;
   for (const auto& [name, text] : vulnerabilities_)
     files_.put("sys/devices/system/cpu/vulnerabilities/" + name, text);
-  for (const view::TreeEntry& e : view::system_tree(all, caches_)) {
+  for (const view::TreeEntry& e : view::system_tree(all, caches_, config_.node)) {
     const std::string path = "sys/devices/system/" + e.path;
     if (e.link)
       files_.put_link(path, e.text);

@@ -15,6 +15,9 @@ constexpr std::string_view kProcessFiles[] = {"cantmove", "goto",      "lock",  
 constexpr std::string_view kCpuFiles[] = {"online",   "offline",    "possible", "present",
                                           "isolated", "kernel_max", "smt"};
 
+/// Of any device: which CPUs are near it.
+constexpr std::string_view kDeviceFiles[] = {"local_cpus", "local_cpulist", "numa_node"};
+
 /// Where programs look for a control group's limits, which are those of one node and would contradict the
 /// cluster.
 struct LimitFile {
@@ -77,7 +80,10 @@ Name limit_name(std::string_view file) {
 
 Name system_name(const std::vector<std::string_view>& parts) {
   if (parts.size() > 3 && parts[1] == "fs" && parts[2] == "cgroup") return limit_name(parts.back());
-  if (parts.size() < 4 || parts[1] != "devices" || parts[2] != "system") return {};
+  const bool system = parts.size() > 2 && parts[1] == "devices" && parts[2] == "system";
+  if (!system && is_one_of(parts.back(), kDeviceFiles))
+    return {Means::File, "sys/devices/system/device/" + std::string(parts.back()), 0, true};
+  if (!system || parts.size() < 4) return {};
   if (parts[3] != "cpu" && parts[3] != "node") return {};
   if (parts[3] == "cpu" && parts.size() > 4) {
     std::int64_t number = 0;
@@ -113,7 +119,8 @@ bool may_mean_cluster(std::string_view path) {
   if (first == "proc" || first == "sys") return true;
   if (path.starts_with('/')) return false;
   return first == "devices" || first == "system" || first == "cpu" || first == "node" || first == "hpc" ||
-         first == "uptime" || is_one_of(first, kProcFiles) || is_one_of(first, kProcessFiles);
+         first == "uptime" || is_one_of(first, kDeviceFiles) || is_one_of(first, kProcFiles) ||
+         is_one_of(first, kProcessFiles);
 }
 
 Name parse_name(std::string_view path) {

@@ -83,7 +83,8 @@ void add_node(Tree& t, const SystemNode& n) {
 
 }  // namespace
 
-std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<const Cache> caches) {
+std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<const Cache> caches,
+                                   std::uint32_t home) {
   Tree t;
   CpuSet online;
   CpuSet possible;
@@ -113,6 +114,9 @@ std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<
     if (n.node.online == 0) continue;
     for (unsigned i = 0; i < n.node.cpus; ++i) add_cpu(t, n.node.first_cpu + i, n.node, caches);
     add_node(t, n);
+    if (n.node.id != home) continue;
+    t.set("device/local_cpus", "device/local_cpulist", range(n.node));
+    t.number("device/numa_node", home);
   }
   return t.entries;
 }

@@ -32,8 +32,10 @@ struct TreeEntry {
   bool link = false;
 };
 
-/// What is below /sys/devices/system.  CPUs of nodes that are not online are possible, not present.
-std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<const Cache> caches);
+/// What is below /sys/devices/system.  CPUs of nodes that are not online are possible, not present.  Devices
+/// are those of the node `home`: names.hh leads their local_cpus here.
+std::vector<TreeEntry> system_tree(std::span<const SystemNode> nodes, std::span<const Cache> caches,
+                                   std::uint32_t home);
 /// "10 20\n".
 std::string distance_line(std::span<const unsigned> distances);
 /// node/nodeN/meminfo, which changes all the time.

@@ -131,7 +131,7 @@ TEST(SystemTree, NamesWhatIsOnline) {
   for (const auto& r : ranges) nodes.push_back({r, "MemTotal:  100 kB\nMemFree:  40 kB\n", {10, 20}});
   const Cache cache{3, "Unified", "30M", 16, 64, 1024, true};
   std::map<std::string, TreeEntry> tree;
-  for (const TreeEntry& e : system_tree(nodes, {&cache, 1})) tree[e.path] = e;
+  for (const TreeEntry& e : system_tree(nodes, {&cache, 1}, 3)) tree[e.path] = e;
   EXPECT_EQ(tree["cpu/online"].text, "0-1,6\n");
   EXPECT_EQ(tree["cpu/possible"].text, "0-6\n");
   EXPECT_EQ(tree["cpu/offline"].text, "2-5\n");
@@ -140,6 +140,9 @@ TEST(SystemTree, NamesWhatIsOnline) {
   EXPECT_EQ(tree["cpu/cpu1/topology/core_siblings"].text, "03\n");
   EXPECT_EQ(tree["cpu/cpu1/cache/index0/shared_cpu_list"].text, "0-1\n");
   EXPECT_TRUE(tree["cpu/cpu6/node3"].link);
+  EXPECT_EQ(tree["device/local_cpulist"].text, "6\n");
+  EXPECT_EQ(tree["device/local_cpus"].text, "40\n");
+  EXPECT_EQ(tree["device/numa_node"].text, "3\n");
   EXPECT_FALSE(tree.contains("cpu/cpu2/online"));
   EXPECT_FALSE(tree.contains("node/node2/cpulist"));
   EXPECT_THAT(node_meminfo(3, nodes[2].meminfo), testing::HasSubstr("Node 3 MemUsed:              60 kB\n"));
@@ -148,7 +151,7 @@ TEST(SystemTree, NamesWhatIsOnline) {
 TEST(SystemTree, EveryFileOfACpuIsOneThatTheHostHas) {
   std::vector<SystemNode> nodes = {{{1, 1, 0, 2}, "", {10}}};
   std::set<std::string> missing;
-  for (const TreeEntry& e : system_tree(nodes, {}))
+  for (const TreeEntry& e : system_tree(nodes, {}, 1))
     if (e.path.starts_with("cpu/") && !e.link && !std::ifstream("/sys/devices/system/" + e.path))
       missing.insert(e.path);
   // Older kernels have no clusters; a host may have one CPU, or no SMT switch.
@@ -179,6 +182,9 @@ TEST(Names, MeanTheCluster) {
       {"/sys/fs/cgroup/cpuset/a/cpuset.cpus", "sys/devices/system/cpu/online"},
       {"/sys/fs/cgroup/cpuset.mems.effective", "sys/devices/system/node/online"},
       {"/sys/fs/cgroup/user.slice/cpu.max", "cgroup/cpu.max"},
+      {"/sys/bus/pci/devices/0000:00:01.0/local_cpus", "sys/devices/system/device/local_cpus"},
+      {"/sys/devices/pci0000:00/0000:00:01.0/numa_node", "sys/devices/system/device/numa_node"},
+      {"/sys/class/net/eth0/device/local_cpulist", "sys/devices/system/device/local_cpulist"},
       {"/proc/self/hpc", "../proc/pid/self"}};
   for (const auto& [name, path] : files) {
     EXPECT_TRUE(may_mean_cluster(name)) << name;
