@@ -48,8 +48,8 @@ bool Waiter::idle() {
   // The clock costs more than a poll of an empty ring: it is read now and then.
   const bool look = empty_polls_ % 16 == 0;
   if (empty_polls_ > tuning_.spin_polls || (look && clock_->now() - empty_since_ > spin_)) return true;
-  // No sched_yield(): since Linux 6.6's scheduler it puts the thread behind everybody who is runnable, whatever
-  // its precedence, and on a busy machine that is hundreds of milliseconds.
+  // No sched_yield(): since Linux 6.6's scheduler it puts the thread behind everybody who is runnable,
+  // whatever its precedence, and on a busy machine that is hundreds of milliseconds.
   __builtin_ia32_pause();
   return false;
 }

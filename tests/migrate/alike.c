@@ -1,4 +1,5 @@
-/* 32 MiB of which most pages are like others, some near and some far away.  A line on stdin asks for a sum of it all. */
+/* 32 MiB of which most pages are like others, some near and some far away.  A line on stdin asks for a sum of
+ * it all. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>

@@ -76,7 +76,7 @@ int Home::open_channel(std::uint32_t node, std::string& why) {
     return ETIMEDOUT;
   }
   if (opened_.load() != 2 || !pager_runs_) {
-    why = opened_.load() != 2 ? refused_why_ : "no thread for page faults";
+    why = opened_.load() != 2 ? refused_why_ : no_pager_why_;
     return refused_ != 0 ? refused_ : EAGAIN;
   }
   Init i{};

@@ -314,9 +314,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<bool> note_entry_{false};
   std::atomic<int> mover_tid_{0};
   bool pager_runs_ = false;
-  mem::Lock pager_turn_;  // whoever has it receives and serves faults
-  int poke_ = -1;         // eventfd: the mover has something to do
-  int pager_poke_ = -1;   // eventfd: the pager shall look at phase_ and close_uffd_
+  std::string no_pager_why_ = "its hpcd has given it no rings";  // the mover's
+  mem::Lock pager_turn_;                                         // whoever has it receives and serves faults
+  int poke_ = -1;                                                // eventfd: the mover has something to do
+  int pager_poke_ = -1;  // eventfd: the pager shall look at phase_ and close_uffd_
   std::atomic<std::uint32_t> close_uffd_{0};
   std::vector<Uffd::Fault> deferred_;  // the pager's: faults in a phase that will be over soon
   std::uint32_t own_node_ = 0;

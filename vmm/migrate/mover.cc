@@ -211,8 +211,11 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
     case local::Type::Attach: {
       local::Attach a{};
       if (!as(a, message, bytes) || link_.attached()) return;
-      if (auto ok = link_.attach(a, fds); ok && !pager_runs_)
-        pager_runs_ = start_thread(pager_main, this, "hpc-vmm-pager");
+      auto attached = link_.attach(a, fds);
+      if (attached && !pager_runs_) pager_runs_ = start_thread(pager_main, this, "hpc-vmm-pager");
+      no_pager_why_ = attached ? "no thread for page faults"
+                               : std::string("no rings to its hpcd (") + attached.error().op + ": errno " +
+                                     std::to_string(attached.error().code) + ")";
       return;
     }
     case local::Type::Opened: {

@@ -61,7 +61,7 @@ enum class Msg : std::uint16_t {
   Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
              // its path
   ClockTell,
-  Used,      // CPU time so far, while guest code runs and makes no call
+  Used,  // CPU time so far, while guest code runs and makes no call
 };
 
 struct Head {
