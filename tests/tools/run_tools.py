@@ -162,8 +162,10 @@ def test_terminal():
     os.write(fd, b"k9\r")
     check(wait_for(lambda: (hear(0.1), process(pid) is None)[1]), "k9 has not ended it")
     os.write(fd, b"q")
-    hear(1)
-    done, status = os.waitpid(child, os.WNOHANG)
+    done, status, end = 0, 0, time.monotonic() + 10
+    while done == 0 and time.monotonic() < end:
+        hear(0.1)
+        done, status = os.waitpid(child, os.WNOHANG)
     check(done == child and status == 0, f"q: {done} {status}")
     if done == 0:
         os.kill(child, signal.SIGKILL)
