@@ -78,8 +78,7 @@ class Cluster:
     def __exit__(self, kind, *_):
         for guest in self.guests:
             if guest.poll() is None:
-                guest.kill()
-                guest.wait()
+                self.end(guest)
         if kind is not None:
             for log in sorted(self.run.glob("*/hpcd.log")):
                 print(f"--- {log}\n" + "\n".join(log.read_text().splitlines()[-15:]))
@@ -90,9 +89,15 @@ class Cluster:
         words += ["--engine", engine] if engine else []
         words += ["--node", str(node)] if node else []
         guest = subprocess.Popen([self.vmm, *words, "--", *map(str, program)], env=self.env, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 start_new_session=True)
         self.guests.append(guest)
         return guest
+
+    def end(self, guest):
+        """And whoever it has forked."""
+        os.killpg(guest.pid, signal.SIGKILL)
+        guest.wait()
 
     def processes(self):
         return {p["pid"]: p for p in self.ask("ps")["processes"]}
@@ -465,7 +470,7 @@ def calls(a, cluster, programs, results):
     back = cluster.ask("why", busy)["home_call_us"]
     if back in (0, 100):
         raise Failure(f"at home again it has been forgotten: {back}")
-    pipe.kill()
+    cluster.end(pipe)
     report(results, "calls", call_us=way, told=told, remembered_us=back)
 
 
