@@ -108,6 +108,15 @@ def threads(cluster, guest, engine, work):
         raise Failure(f"status {there.returncode}, {there.stdout}{there.stderr}")
 
 
+def mixed(cluster, guest, engine, work):
+    """A file that was opened where the process runs is there for calls of the other ABI."""
+    native = subprocess.run([guest, "mixed"], cwd=folder(work, "native-mixed"), capture_output=True, text=True, timeout=60, check=True)
+    there = subprocess.run([cluster.vmm, "launch", "--engine", engine, "--node", "2", "--", guest, "mixed"], cwd=folder(work, "mixed"),
+                           env=cluster.env, capture_output=True, text=True, timeout=60, check=False)
+    if there.returncode != 0 or there.stdout != native.stdout:
+        raise Failure(f"status {there.returncode}, {there.stdout}{there.stderr}, natively {native.stdout}")
+
+
 def stays_there(cluster, guest, engine, work):
     """Calls about names and files that do not change stay where the process is."""
     times = 1000
@@ -143,6 +152,7 @@ def main():
         changes(cluster, guest, o.engine, work, o.rounds, True, "native")
         cluster.up()
         for what, run in [("looks at what does not change", lambda: stays_there(cluster, guest, o.engine, work)),
+                          ("makes calls of both ABIs", lambda: mixed(cluster, guest, o.engine, work)),
                           ("looks with four threads", lambda: threads(cluster, guest, o.engine, work))] + [
                 (f"looks at what changes, {way}", lambda way=way: changes(cluster, guest, o.engine, work, o.rounds, False, way))
                 for way in ("child away", "both away", "tour")]:

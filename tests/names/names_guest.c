@@ -6,6 +6,9 @@
  * names_guest look N: looks at files that nobody changes, N times; prints a sum.
  *
  * names_guest threads N: the same from four threads at once, without opening.
+ *
+ * names_guest mixed: an x86-64 program that makes IA32's calls while it has a file open; prints what they
+ * say.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -208,6 +211,39 @@ static int stable(unsigned times) {
   return 0;
 }
 
+static long ia32_call(long number, long a, long b) {
+  long result;
+  __asm__ volatile("int $0x80"
+                   : "=a"(result)
+                   : "a"(number), "b"(a), "c"(b)
+                   : "memory", "r8", "r9", "r10", "r11");
+  return (int)result;
+}
+
+/* Calls of the other ABI have other numbers: 63 is dup2, and x86-64's uname; 5 is open, and x86-64's fstat.
+ */
+static int mixed(void) {
+  char text[16] = "";
+  char* const low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+  mkdir("stable", 0755);
+  put("stable/file", "a file that stays as it is");
+  for (unsigned i = 0; i < 40; ++i) {
+    const int fd = open("stable/file", O_RDONLY);
+    if (read(fd, text, 4) != 4) return 1;
+    close(fd);
+    if (i < 20) usleep(20000);
+  }
+  const int fd = open("stable/file", O_RDONLY);
+  if (read(fd, text, 4) != 4) return 2;
+  const long copy = ia32_call(63, fd, 50);
+  strcpy(low, "stable/file");
+  const long other = ia32_call(5, (long)low, O_RDONLY);
+  memset(text, 0, sizeof text);
+  const ssize_t n = read(50, text, 7);
+  printf("%ld %ld %zd '%s'\n", copy, other - fd, n, text);
+  return 0;
+}
+
 static unsigned looks;
 static void* looker(void* arg) {
   unsigned* const wrong = arg;
@@ -239,6 +275,7 @@ static int threads(unsigned times) {
 int main(int argc, char** argv) {
   if (argc == 3 && strcmp(argv[1], "threads") == 0) return threads((unsigned)atoi(argv[2]));
   if (argc == 3 && strcmp(argv[1], "look") == 0) return stable((unsigned)atoi(argv[2]));
+  if (argc == 2 && strcmp(argv[1], "mixed") == 0) return mixed();
   dup2(0, 9);
   numbers = argc == 2;
   return argc == 2 || argc == 3 ? parent((unsigned)atoi(argv[1])) : 2;

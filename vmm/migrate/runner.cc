@@ -235,8 +235,11 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   l.waited_us = waited_us_;
   waited_us_ = called_us_ = 0;
   kicked_.store(0);
-  const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
-  if (remote_.names().before_leaving(l.regs, call)) l.head.flags |= kWantsDescriptors;
+  using Why = names::Calls::Leaving;
+  const Why why = e.kind == engine::ExitKind::Syscall64   ? Why::Call64
+                  : e.kind == engine::ExitKind::Syscall32 ? Why::Call32
+                                                          : Why::Otherwise;
+  if (remote_.names().before_leaving(l.regs, why)) l.head.flags |= kWantsDescriptors;
   FpState fp;
   Part fp_part{fp.area.data(), 0};
   if (e.kind == engine::ExitKind::Interrupted || e.kind == engine::ExitKind::Exception) {

@@ -390,23 +390,26 @@ bool Calls::keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor) {
   }
 }
 
-bool Calls::before_leaving(const GuestRegs& regs, bool call) {
+bool Calls::before_leaving(const GuestRegs& regs, Leaving why) {
   if (!reader_.there()) return false;
+  const bool call = why != Leaving::Otherwise;
+  // IA32's numbers mean other calls: any of them may do anything.
+  const bool known = why == Leaving::Call64;
   std::int64_t descriptor = -1;
-  bool keeps = call && keeps_descriptors(regs, descriptor);
+  bool keeps = known && keeps_descriptors(regs, descriptor);
   bool wants = false;
   last_ = Last::Nothing;
   {
     const Hold hold(busy_);
     for (const File& f : files_) keeps = keeps && is_valid(f) && f.descriptor != descriptor;
     if (call && !keeps) {
-      const bool opens = regs.rax == SYS_open || regs.rax == SYS_openat;
+      const bool opens = known && (regs.rax == SYS_open || regs.rax == SYS_openat);
       // A call that uses a file of ours, and nothing else.
-      const bool neutral = keeps_descriptors(regs, descriptor);
-      last_ = neutral                 ? Last::Nothing
-              : opens                 ? Last::Open
-              : regs.rax == SYS_close ? Last::Close
-                                      : Last::Other;
+      const bool neutral = known && keeps_descriptors(regs, descriptor);
+      last_ = neutral                          ? Last::Nothing
+              : opens                          ? Last::Open
+              : known && regs.rax == SYS_close ? Last::Close
+                                               : Last::Other;
       last_descriptor_ = static_cast<int>(regs.rdi);
       last_rip_ = regs.rip;
       last_rsp_ = regs.rsp;

@@ -37,9 +37,10 @@ class Calls {
   /// Makes the x86-64 call whose exit left these registers, if everything about it is known here; false:
   /// nothing has happened.  `alone`: no other thread of the process runs.
   bool answer(GuestRegs& regs, bool alone);
-  /// The thread is about to leave the guest for home, with a call or (`call` false) for another reason.
+  /// The thread is about to leave the guest for home: with a call of either ABI, or for another reason.
+  enum class Leaving : std::uint8_t { Call64, Call32, Otherwise };
   /// Returns whether home shall say which descriptors are in use.
-  bool before_leaving(const GuestRegs& regs, bool call);
+  bool before_leaving(const GuestRegs& regs, Leaving why);
   /// It was let run again from here.
   void returned(const GuestRegs& regs);
   /// Everything that is open here becomes home's.
