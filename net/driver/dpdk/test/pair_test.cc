@@ -192,7 +192,7 @@ TEST(Sleep, MemifIsWokenByItsBell) {
   Peer echo("", {kOne, memif(folder, 1, 2), "echo"});
   auto pinged = Peer("", {kTwo, memif(folder, 2, 1), "ping", kOne, "100", "20"}).wait();
   EXPECT_EQ(pinged["answered"], 100u);
-  EXPECT_EQ(pinged["sent_again"], 0u);
+  EXPECT_LE(pinged["sent_again"], 2u) << "a busy machine may lose a ping's time";
   EXPECT_LT(pinged["median_us"], 20'000u);
 }
 
