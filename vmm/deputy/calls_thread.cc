@@ -450,8 +450,14 @@ SysRet clone_sharing(Task& t, const CloneArgs& a, Abi abi) {
 
 SysRet do_clone(const CallContext& c, const CloneArgs& a) {
   if (a.stack != 0 && touches_zone(a.stack, a.stack_size)) return SysRet::fail(EFAULT);
-  for (const std::uint64_t at : {a.pidfd, a.child_tid, a.parent_tid, a.set_tid})
-    if (touches_zone(at, 8)) return SysRet::fail(EFAULT);
+  // clone(2) leaves in the words that its flags do not name whatever the registers held.
+  const std::pair<std::uint64_t, std::uint64_t> words[] = {
+      {a.pidfd, CLONE_PIDFD},
+      {a.child_tid, CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID},
+      {a.parent_tid, CLONE_PARENT_SETTID}};
+  for (const auto& [at, flags] : words)
+    if ((a.flags & flags) != 0 && touches_zone(at, 8)) return SysRet::fail(EFAULT);
+  if (touches_zone(a.set_tid, 8)) return SysRet::fail(EFAULT);
   if ((a.flags & CLONE_THREAD) != 0) return clone_thread(c.task, a, c.abi);
   if ((a.flags & CLONE_VM) == 0) return clone_process(c.task, a, c.abi);
   if ((a.flags & CLONE_VFORK) == 0) return clone_sharing(c.task, a, c.abi);

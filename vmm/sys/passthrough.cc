@@ -1,5 +1,8 @@
 #include "vmm/sys/passthrough.hh"
 
+#include <linux/futex.h>
+#include <sys/prctl.h>
+
 #include "vmm/sys/deep.hh"
 #include "vmm/sys/marshal.hh"
 
@@ -36,20 +39,63 @@ bool peer_fits(const Passing& p, const Args& a, unsigned i) {
   return room == 0 || p.gate.staged(i, a[i], std::min(room, kLongest)) != 0;
 }
 
-// Operations of futex whose fourth word is no time.
-bool futex_without_timeout(const Args& args) {
-  constexpr std::uint32_t kFlags = 128 | 256;  // FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
-  if ((args[3] & 0xffff'ffffU) == 0) return true;
-  switch (static_cast<std::uint32_t>(args[1]) & ~kFlags) {
-    case 1:   // FUTEX_WAKE
-    case 3:   // FUTEX_REQUEUE
-    case 4:   // FUTEX_CMP_REQUEUE
-    case 5:   // FUTEX_WAKE_OP
-    case 7:   // FUTEX_UNLOCK_PI
-    case 8:   // FUTEX_TRYLOCK_PI
-    case 10:  // FUTEX_WAKE_BITSET
-      return true;
+constexpr unsigned kFutexTime = 3, kFutexSecond = 4;  // words of futex
+
+// Source: futex(2).
+bool futex_uses(std::uint64_t op, unsigned word) {
+  switch (op & FUTEX_CMD_MASK) {
+    case FUTEX_WAKE:
+    case FUTEX_UNLOCK_PI:
+    case FUTEX_TRYLOCK_PI:
+    case FUTEX_WAKE_BITSET: return false;
+    case FUTEX_REQUEUE:  // the fourth word is a number
+    case FUTEX_CMP_REQUEUE:
+    case FUTEX_WAKE_OP:
+    case FUTEX_CMP_REQUEUE_PI: return word == kFutexSecond;
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET:
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2: return word == kFutexTime;
+    default: return true;
+  }
+}
+
+// Options that look at the second word at most, and have done so since before the others had to be 0.
+bool is_short_option(std::uint64_t option) {
+  switch (option) {
+    case PR_SET_PDEATHSIG:
+    case PR_GET_PDEATHSIG:
+    case PR_GET_DUMPABLE:
+    case PR_SET_DUMPABLE:
+    case PR_GET_KEEPCAPS:
+    case PR_SET_KEEPCAPS:
+    case PR_GET_TIMING:
+    case PR_SET_TIMING:
+    case PR_SET_NAME:
+    case PR_GET_NAME:
+    case PR_GET_SECCOMP:
+    case PR_CAPBSET_READ:
+    case PR_CAPBSET_DROP:
+    case PR_GET_TSC:
+    case PR_SET_TSC:
+    case PR_GET_SECUREBITS:
+    case PR_SET_SECUREBITS:
+    case PR_SET_TIMERSLACK:
+    case PR_GET_TIMERSLACK:
+    case PR_SET_CHILD_SUBREAPER:
+    case PR_GET_CHILD_SUBREAPER: return true;
     default: return false;
+  }
+}
+
+// Whether the kernel looks at word `i` at all.  The C library leaves in the others whatever the register
+// held, which after clock_gettime() is an address of the host's vDSO: that is in the zone.
+bool is_used(const Row& row, const Args& args, unsigned i) {
+  switch (row.call) {
+    case Call::futex:
+    case Call::futex_time64: return i == 0 || futex_uses(args[1], i);
+    case Call::prctl: return i == 1 || !is_short_option(args[0] & 0xffff'ffffU);
+    default: return true;
   }
 }
 
@@ -91,7 +137,8 @@ SysRet Passing::issue(const Args& a) const {
   if (row.nr32 < 0) return SysRet::fail(ENOSYS);
   if (row.twin) return issue64(row.twin_nr, with_copies(*this, twin_registers(row, a)));
   const bool is_futex = row.call == Call::futex || row.call == Call::futex_time64;
-  if (is_futex && futex_without_timeout(a)) {
+  const bool has_time = (a[kFutexTime] & 0xffff'ffffU) != 0 && futex_uses(a[1], kFutexTime);
+  if (is_futex && !has_time) {
     return issue64(row_of(Call::futex).nr64, twin_registers(row, a));
   }
   return gate.call32(static_cast<std::uint64_t>(row.nr32), a);
@@ -111,7 +158,7 @@ int check_flat(const Row& row, Abi abi, const Args& args, const HostGate& gate) 
   for (unsigned left = s.pointers; left != 0; left &= left - 1) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
     if (args[i] < kZoneBegin - (std::uint64_t{1} << 40U)) continue;  // nearly every pointer there is
-    if (forbidden(args[i], extent(row.args[i], row, args))) return EFAULT;
+    if (forbidden(args[i], extent(row.args[i], row, args)) && is_used(row, args, i)) return EFAULT;
   }
   return 0;
 }

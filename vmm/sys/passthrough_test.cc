@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <mqueue.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <termios.h>
@@ -38,6 +40,7 @@ Args arguments_for(const Row& r, unsigned i, std::uint64_t address) {
   if (r.call == Call::ioctl) a[1] = TCGETS;
   if (r.call == Call::fcntl || r.call == Call::fcntl64) a[1] = F_GETLK;
   if (r.call == Call::semctl) a[2] = IPC_STAT;
+  if (r.call == Call::futex || r.call == Call::futex_time64) a[1] = i == 4 ? FUTEX_CMP_REQUEUE : FUTEX_WAIT;
   a[i] = address;
   return a;
 }
@@ -58,6 +61,25 @@ TEST(PassThrough, NoPointerOfAnyRowReachesTheVmm) {
     }
   }
   EXPECT_GT(tried, 1000);
+}
+
+TEST(PassThrough, WhatTheRequestDoesNotUseMayHoldAnything) {
+  const Row& futex = row_of(Call::futex);
+  for (const std::uint64_t op :
+       {FUTEX_WAKE, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, FUTEX_WAKE_BITSET, FUTEX_UNLOCK_PI})
+    EXPECT_EQ(pass_through(futex, Abi::X64, {0x1000, op, 1, kOurs, kOurs, 0}, kFake).value(), 0) << op;
+  const std::uint64_t wait = FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME;
+  EXPECT_EQ(pass_through(futex, Abi::X64, {0x1000, wait, 1, 0, kOurs, ~0U}, kFake).value(), 0);
+  EXPECT_EQ(pass_through(futex, Abi::X64, {0x1000, wait, 1, kOurs, 0, ~0U}, kFake).value(), -EFAULT);
+  EXPECT_EQ(pass_through(futex, Abi::X64, {0x1000, FUTEX_CMP_REQUEUE, 1, kOurs, 0x2000, 0}, kFake).value(),
+            0);
+  EXPECT_EQ(pass_through(futex, Abi::X64, {0x1000, FUTEX_CMP_REQUEUE, 1, 1, kOurs, 0}, kFake).value(),
+            -EFAULT);
+  EXPECT_EQ(pass_through(futex, Abi::X64, {kOurs, FUTEX_WAKE, 1, 0, 0, 0}, kFake).value(), -EFAULT);
+  const Row& prctl = row_of(Call::prctl);
+  EXPECT_EQ(pass_through(prctl, Abi::X64, {PR_SET_NAME, 0x1000, kOurs, kOurs, kOurs}, kFake).value(), 0);
+  EXPECT_EQ(pass_through(prctl, Abi::X64, {PR_SET_NAME, kOurs, 0, 0, 0}, kFake).value(), -EFAULT);
+  EXPECT_EQ(pass_through(prctl, Abi::X64, {PR_SET_SECCOMP, 2, kOurs, 0, 0}, kFake).value(), -EFAULT);
 }
 
 TEST(PassThrough, ABufferMayNotReachIntoTheZone) {
