@@ -113,6 +113,8 @@ void Membership::become(Member& m, State state, std::uint64_t now_ms) {
       if (!was) order_.push_back(m.record.node);
       return tell(was ? Event::Kind::Recovered : Event::Kind::Joined, m.record.node, m.record.address);
     case State::Suspect:
+      m.asked = false;
+      m.verdict_ms = 0;
       suspects_.push_back(m.record.node);
       return tell(Event::Kind::Suspected, m.record.node, m.record.address);
     case State::Dead: died_ms_ = now_ms; return tell(Event::Kind::Failed, m.record.node, m.record.address);
@@ -138,6 +140,9 @@ std::uint64_t Membership::suspect_time() const {
   return static_cast<std::uint64_t>(static_cast<double>(knobs_.suspect_ms) *
                                     (1 + std::log10(static_cast<double>(count()))));
 }
+
+/// With whom a probe may be answered: by itself, through helpers, asked again.
+std::uint64_t Membership::patience() const { return std::max(knobs_.period_ms, 3 * knobs_.answer_ms); }
 
 Packet Membership::make(Type type, NodeId about, std::uint32_t token) {
   Packet p;
@@ -345,7 +350,7 @@ void Membership::probe_timeouts(std::uint64_t now_ms) {
       // And once more directly: the packet alone may have been lost.
       send(m->record.address, make(Type::Ping, p.node, p.token));
     }
-    if (now_ms - p.sent_ms < std::max(knobs_.period_ms, 3 * knobs_.answer_ms)) {
+    if (now_ms - p.sent_ms < patience()) {
       ++i;
       continue;
     }
@@ -364,11 +369,21 @@ void Membership::judge_suspects(std::uint64_t now_ms) {
     Member* const m = get(node);
     if (m == nullptr || m->record.state != State::Suspect) return true;
     std::uint64_t deadline = m->since_ms + usual;
-    for (const auto& [doubted, until] : deadlines_)
-      if (doubted == node) deadline = std::min(deadline, until);
-    if (now_ms < deadline) {
+    bool doubted = false;
+    for (const auto& [other, until] : deadlines_)
+      if (other == node) {
+        deadline = std::min(deadline, until);
+        doubted = true;
+      }
+    // Its objection may not have come this way.  Whoever doubts it has asked it by himself.
+    if (now_ms >= deadline && !m->asked && !doubted) {
+      m->asked = true;
+      m->verdict_ms = now_ms + patience();
+      probe_now(*m, now_ms);
+    }
+    if (now_ms < std::max(deadline, m->verdict_ms)) {
       // It is asked again meanwhile, by some of all who suspect it.
-      if (ask_again && below(count()) < kAskers) probe_now(*m, now_ms);
+      if (ask_again && !m->asked && below(count()) < kAskers) probe_now(*m, now_ms);
       return false;
     }
     become(*m, State::Dead, now_ms);

@@ -66,9 +66,11 @@ struct Event {
 
 struct Member {
   Record record;
-  std::uint64_t heard_ms = 0;  ///< directly
-  std::uint64_t since_ms = 0;  ///< in this state
-  std::uint64_t sequence = 0;  ///< highest seen of this life, and which of the 64 before it
+  std::uint64_t heard_ms = 0;    ///< directly
+  std::uint64_t since_ms = 0;    ///< in this state
+  bool asked = false;            ///< a suspect: once more, as its time was over
+  std::uint64_t verdict_ms = 0;  ///< not before this time, then
+  std::uint64_t sequence = 0;    ///< highest seen of this life, and which of the 64 before it
   std::uint64_t seen = 0;
   std::string load;  ///< as it last told
   [[nodiscard]] bool present() const {
@@ -185,6 +187,7 @@ class Membership {
   void maybe_sync(NodeId with, const Packet& seen, std::uint64_t now_ms);
   void send_sync(NodeId with, NodeId from_node, std::uint64_t now_ms);
   [[nodiscard]] std::uint64_t suspect_time() const;
+  [[nodiscard]] std::uint64_t patience() const;
   [[nodiscard]] std::uint32_t tellings() const;
   NodeId random_present(NodeId but);
   std::uint64_t random();

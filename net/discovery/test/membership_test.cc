@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 namespace hpcvmm::net::discovery {
 namespace {
@@ -133,6 +134,26 @@ TEST_F(MembershipTest, SilenceIsSuspicionThenDeath) {
   EXPECT_GT(suspected, 0U);
   EXPECT_GE(dead, suspected + 2000) << "time to object";
   EXPECT_EQ(m_.count(), 1U);
+}
+
+// Of many, few ask a suspect again; but nobody declares it dead without having asked it at the end.
+TEST_F(MembershipTest, NobodyIsDeadUnasked) {
+  for (NodeId n = 2; n <= 60; ++n) hear(packet(Type::Ping, record(n, n + 100, 5, n), 1));
+  (void)events();
+  m_.take_outgoing();
+  std::map<NodeId, std::uint64_t> asked;
+  unsigned dead = 0;
+  for (std::uint64_t now = 20; now < 200'000; now += 10) {
+    m_.tick(now);
+    for (const Outgoing& o : m_.take_outgoing())
+      if (o.packet.type == Type::Ping) asked[o.packet.about] = now;
+    for (const Event& e : m_.take_events()) {
+      if (e.kind != Event::Kind::Failed) continue;
+      ++dead;
+      EXPECT_LE(now - asked[e.node], 1100U) << "node " << e.node;
+    }
+  }
+  EXPECT_EQ(dead, 59U);
 }
 
 TEST_F(MembershipTest, WhoLeavesIsGoneAtOnce) {
