@@ -6,6 +6,13 @@
 #include <algorithm>
 
 namespace hpcvmm::migrate {
+namespace {
+
+constexpr std::int64_t ClockReadings::*kClocks[] = {&ClockReadings::realtime, &ClockReadings::monotonic,
+                                                    &ClockReadings::monotonic_raw, &ClockReadings::boottime,
+                                                    &ClockReadings::tai};
+
+}  // namespace
 std::int64_t read_clock(clockid_t id) {
   timespec t{};
   ::syscall(SYS_clock_gettime, id, &t);
@@ -24,19 +31,23 @@ ClockReadings read_clocks(const vdso::ClockOffsets& offsets) {
 
 void ClockDifference::learn(const ClockReadings& before, const ClockReadings& theirs,
                             const ClockReadings& after) {
-  // The raw clock is never set or slewed.  Half of the way, and half of what reading five clocks takes.
-  const std::int64_t error = (after.monotonic_raw - before.monotonic_raw) / 2 + 1000;
+  // The raw clock is never set or slewed.
+  const std::int64_t error = after.monotonic_raw - before.monotonic_raw;
   if (error >= error_) return;
   error_ = error;
-  const auto between = [error](std::int64_t ours_before, std::int64_t there, std::int64_t ours_after) {
-    const std::int64_t difference = ours_before + (ours_after - ours_before) / 2 - there;
-    return difference < -error || difference > error ? difference : 0;
-  };
-  offsets_.realtime = between(before.realtime, theirs.realtime, after.realtime);
-  offsets_.monotonic = between(before.monotonic, theirs.monotonic, after.monotonic);
-  offsets_.monotonic_raw = between(before.monotonic_raw, theirs.monotonic_raw, after.monotonic_raw);
-  offsets_.boottime = between(before.boottime, theirs.boottime, after.boottime);
-  offsets_.tai = between(before.tai, theirs.tai, after.tai);
+  constexpr std::int64_t kReadingNs = 2000;  // of five clocks, one after the other
+  bool same = true;
+  for (const auto clock : kClocks) {
+    const std::int64_t there = theirs.*clock;
+    same = same && there >= before.*clock - kReadingNs && there <= after.*clock + kReadingNs;
+  }
+  offsets_ = {};
+  if (same) return;
+  offsets_.realtime = after.realtime - theirs.realtime;
+  offsets_.monotonic = after.monotonic - theirs.monotonic;
+  offsets_.monotonic_raw = after.monotonic_raw - theirs.monotonic_raw;
+  offsets_.boottime = after.boottime - theirs.boottime;
+  offsets_.tai = after.tai - theirs.tai;
 }
 
 bool ClockDifference::wants_more() const {
@@ -46,9 +57,9 @@ bool ClockDifference::wants_more() const {
 }
 
 std::int64_t most_ahead(const ClockReadings& theirs, const ClockReadings& ours) {
-  return std::max({std::int64_t{0}, theirs.realtime - ours.realtime, theirs.monotonic - ours.monotonic,
-                   theirs.monotonic_raw - ours.monotonic_raw, theirs.boottime - ours.boottime,
-                   theirs.tai - ours.tai});
+  std::int64_t most = 0;
+  for (const auto clock : kClocks) most = std::max(most, theirs.*clock - ours.*clock);
+  return most;
 }
 
 }  // namespace hpcvmm::migrate

@@ -22,14 +22,16 @@ std::int64_t read_clock(clockid_t id);
 ClockReadings read_clocks(const vdso::ClockOffsets& offsets = {});
 
 /// How far the other node's clocks are from ours, from questions and answers: what was read there was read
-/// between our two readings (Cristian, "Probabilistic clock synchronization", 1989).
+/// between our two readings (Cristian, "Probabilistic clock synchronization", 1989).  Of all that the
+/// difference may be the largest is taken: a process there is never behind its home, so a call of home's that
+/// waits until a time does not come back before it, and no clock has gone back on the way there.
 class ClockDifference {
  public:
   /// One question: ours before, theirs, ours after.  The one with the shortest way counts.
   void learn(const ClockReadings& before, const ClockReadings& theirs, const ClockReadings& after);
-  /// Ours minus theirs.  A difference that may as well be none is none.
+  /// Ours minus theirs.  Where all may as well be the same they are: it is one machine.
   [[nodiscard]] const vdso::ClockOffsets& offsets() const { return offsets_; }
-  /// What each may be wrong by, nanoseconds.
+  /// What each may be too large by, nanoseconds.
   [[nodiscard]] std::int64_t error() const { return error_; }
   /// Another question may tell more: their clocks are not ours, or it took so long that this cannot be said.
   [[nodiscard]] bool wants_more() const;

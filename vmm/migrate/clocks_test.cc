@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace hpcvmm::migrate {
 namespace {
 
@@ -29,29 +31,37 @@ TEST(ClockDifference, OfOneMachineIsNoneHoweverLongTheWay) {
   }
 }
 
-TEST(ClockDifference, OfAnotherMachineIsRightToHalfTheWay) {
+TEST(ClockDifference, OfAnotherMachineIsNeverTooSmallNorLargerThanTheWay) {
   const std::int64_t started = 86'400'000'000'000;
+  const std::int64_t wrong = 2'000'000;
+  const auto check = [&](const ClockDifference& d, std::int64_t way) {
+    const vdso::ClockOffsets& o = d.offsets();
+    for (const auto& [offset, real] :
+         {std::pair(o.monotonic, -started), std::pair(o.monotonic_raw, -started),
+          std::pair(o.boottime, -started), std::pair(o.realtime, -wrong), std::pair(o.tai, -wrong)}) {
+      EXPECT_GE(offset, real);
+      EXPECT_LE(offset, real + way);
+    }
+  };
   ClockDifference d;
-  d.learn(at(0), elsewhere(70'000, started, 2'000'000), at(80'000));
-  EXPECT_NEAR(static_cast<double>(d.offsets().monotonic), -86'400'000'000'000.0, 41'000);
-  EXPECT_NEAR(static_cast<double>(d.offsets().realtime), -2'000'000.0, 41'000);
-  EXPECT_NEAR(static_cast<double>(d.offsets().boottime), -86'400'000'000'000.0, 41'000);
-  EXPECT_TRUE(d.wants_more()) << "41 us are much between two machines";
+  d.learn(at(0), elsewhere(70'000, started, wrong), at(80'000));
+  check(d, 80'000);
+  EXPECT_TRUE(d.wants_more()) << "80 us are much between two machines";
   // A longer way says nothing new, a shorter one does.
   const std::int64_t before = d.offsets().monotonic;
-  d.learn(at(0), elsewhere(100'000, started, 2'000'000), at(200'000));
+  d.learn(at(0), elsewhere(100'000, started, wrong), at(200'000));
   EXPECT_EQ(d.offsets().monotonic, before);
-  d.learn(at(0), elsewhere(10'000, started, 2'000'000), at(20'000));
-  EXPECT_EQ(d.offsets().monotonic, -started);
+  d.learn(at(0), elsewhere(10'000, started, wrong), at(20'000));
+  check(d, 20'000);
   EXPECT_FALSE(d.wants_more());
 }
 
-TEST(ClockDifference, ATimeOfDayThatAgreesIsLeftAlone) {
+TEST(ClockDifference, OneClockThatDiffersIsAnotherMachine) {
   ClockDifference d;
-  d.learn(at(0), elsewhere(10'000, -5'000'000'000, 8'000), at(20'000));
-  EXPECT_EQ(d.offsets().realtime, 0);
-  EXPECT_EQ(d.offsets().tai, 0);
-  EXPECT_EQ(d.offsets().monotonic, 5'000'000'000);
+  d.learn(at(0), elsewhere(10'000, -5'000'000'000, 0), at(20'000));
+  EXPECT_GE(d.offsets().monotonic, 5'000'000'000);
+  EXPECT_GE(d.offsets().realtime, 0) << "and the time of day is not behind home's either";
+  EXPECT_LE(d.offsets().realtime, 20'000);
 }
 
 TEST(ClockDifference, AnAnswerThatTookLongIsNotBelieved) {
