@@ -118,7 +118,12 @@ std::string why_text(const json& w) {
          fixed(w.value("home_call_us", 0.0), 0) + " us each), " + fixed(w.value("home_mib_ps", 0.0), 1) +
          " MiB/s of data, " + fixed(w.value("partner_messages_ps", 0.0), 0) + " messages with partners, " +
          std::to_string(w.value("moves", 0U)) + " moves, here for " + fixed(w.value("resident_s", 0.0), 1) +
-         " s.\n\n";
+         " s.\n";
+  if (const json p = w.value("program", json()); p.is_object())
+    out += "Its program has used " + fixed(p.value("cpu_s", 0.0), 2) +
+           " CPU seconds when it ended, and made " + fixed(p.value("home_calls_ps", 0.0), 0) +
+           " calls home in each.\n";
+  out += "\n";
   std::vector<std::vector<std::string>> rows{{"NODE", "COST", "AGE", "WHY NOT"}};
   std::vector<json> nodes;
   for (const json& n : w.value("nodes", json::array())) nodes.push_back(n);

@@ -121,8 +121,9 @@ void Balance::learn_calls(OwnProcess& p, const Session& s) {
 
 void Balance::learn_program(const OwnProcess& p, const Session& s) {
   const double speed = settings_.speed > 0 ? settings_.speed : measured_speed_;
-  // A zombie that nobody has waited for still tells; else what it used since the last sample is lost.
-  const std::uint64_t last = process_facts(s.pid).cpu_us;
+  // Who ends by a signal does not tell; a zombie that nobody has waited for still does.  Else what it used
+  // since the last sample is lost.
+  const std::uint64_t last = s.state.own_cpu_us != 0 ? s.state.own_cpu_us : process_facts(s.pid).cpu_us;
   const std::uint64_t unseen = last > p.track.cpu_us() ? last - p.track.cpu_us() : 0;
   const std::uint64_t all_us = used_us(p, s) + unseen;
   Profiles::Run run;

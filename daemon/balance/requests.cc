@@ -248,6 +248,10 @@ void Balance::handle_why(const Request& r, const Session* s, const Answer& answe
                {"last", found->second.why},
                {"cantmove", std::string(get_text(s->state.cantmove))},
                {"comm", s->comm}};
+  if (const Profile* const known = profiles_.find(found->second.exe, found->second.forked))
+    mine["program"] = {{"runs", known->runs},
+                       {"cpu_s", std::round(known->cpu_s * 1e3) / 1e3},
+                       {"home_calls_ps", std::round(known->went_home_ps())}};
   if (where == config_.node) {
     mine.update(why_json(describe_own(found->second, *s)));
     return answer({{"ok", true}, {"why", mine}}, true);

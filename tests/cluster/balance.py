@@ -449,7 +449,7 @@ def limits(a, cluster, programs, results):
 
 
 def calls(a, cluster, programs, results):
-    del a, programs
+    del a
     cluster.settle()
     # Writes and reads without end.
     pipe = cluster.launch("/bin/sh", "-c", "while :; do echo 0123456789; done | while read -r x; do y=$x$x; done")
@@ -471,7 +471,17 @@ def calls(a, cluster, programs, results):
     if back in (0, 100):
         raise Failure(f"at home again it has been forgotten: {back}")
     cluster.end(pipe)
-    report(results, "calls", call_us=way, told=told, remembered_us=back)
+    # What a program needs is known from processes that ended before anybody looked: all of it, not their first moment.
+    for node in (None, None, 2, 2):
+        if cluster.launch(*programs.words(64, 0.3), node=node).wait(timeout=30) != 0:
+            raise Failure("a short program failed")
+    one = cluster.launch(*programs.words(64, 20))
+    until("it is there", lambda: one.pid in cluster.processes())
+    program = cluster.ask("why", one.pid)["program"]
+    cluster.end(one)
+    if not 0.15 < program["cpu_s"] < 0.6 or not 20 < program["home_calls_ps"] < 400:
+        raise Failure(f"0.3 s of CPU and some 35 calls a run: {program}")
+    report(results, "calls", call_us=way, told=told, remembered_us=back, program=program)
 
 
 def idle(a, cluster, programs, results):

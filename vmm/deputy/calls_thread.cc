@@ -518,6 +518,7 @@ SysRet call_exit(const CallContext& c) {
   }
   if (last || t.vfork_child) {
     end_summary(t, static_cast<int>(status & 0xff), 0);
+    if (!t.vfork_child) home_of(t).tell_end();
     // Not exit(2): KVM keeps a worker thread in the process (Linux 6.13 and later), which would go on alone.
     // The status of the last thread is the process's, as in Linux since 5.18 (synchronize_group_exit).
     raw_call(SYS_exit_group, status);
@@ -570,6 +571,7 @@ SysRet call_futex_new(const CallContext& c) {
 SysRet call_exit_group(const CallContext& c) {
   end_summary(c.task, c.as_int(0) & 0xff, 0);
   if (c.task.debug != nullptr) debug_end(c.task, c.as_int(0) & 0xff, 0);
+  if (!c.task.vfork_child) home_of(c.task).tell_end();
   raw_call(SYS_exit_group, c.arg(0));
   __builtin_unreachable();
 }

@@ -109,6 +109,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   [[nodiscard]] std::uint32_t where() const { return runs_away() ? there_.load() : 0; }
   /// Tells hpcd which CPUs of the cluster the process is bound to.
   void tell_affinity(const wire::view::CpuSet& cpus);
+  /// Tells hpcd, as the last thing before the process ends by itself, what it has used and called in all:
+  /// most processes are shorter than the time between two looks.  Never waits.  The calling thread's process
+  /// is its own (no vfork child).
+  void tell_end();
   /// The node it is to run on, 0: here.
   [[nodiscard]] std::uint32_t wanted() const { return wanted_.load(); }
 
@@ -200,6 +204,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void tell_mappings();
   std::uint32_t shared_mappings_locked(wire::local::Mapping* list, std::uint32_t room) const;
   void report(const std::string& cantmove);
+  [[nodiscard]] wire::local::State state() const;
   // share_home.cc
   bool share_connect(std::string& why);
   void share_sync_locked();

@@ -42,6 +42,13 @@ bool Link::send_control(const void* message, std::size_t bytes) {
   return n == static_cast<ssize_t>(bytes);
 }
 
+bool Link::try_control(const void* message, std::size_t bytes) {
+  if (!control_lock_.try_lock()) return false;
+  const ssize_t n = ::send(control_, message, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+  control_lock_.unlock();
+  return n == static_cast<ssize_t>(bytes);
+}
+
 // A look without room for descriptors leaves them where they are, and says that there were some.  Source:
 // scm_recv() in include/net/scm.h.
 bool Link::brings_descriptors() const {

@@ -34,6 +34,8 @@ class Link {
   void adopt(int fd);
   [[nodiscard]] int control_fd() const { return control_; }
   bool send_control(const void* message, std::size_t bytes);
+  /// The same, of what may be lost: false also when hpcd is behind, or when another thread is sending.
+  bool try_control(const void* message, std::size_t bytes);
   /// Waits for a message (wire::local::kMaxMessage bytes of room) and takes descriptors that come with it,
   /// already out of the guest's reach.  Returns its length; 0: hpcd has gone; -1: nothing within
   /// `timeout_ms`.

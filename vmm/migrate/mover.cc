@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -270,8 +271,7 @@ void Home::tell_affinity(const wire::view::CpuSet& cpus) {
   link_.send_control(&a, sizeof a);
 }
 
-void Home::report(const std::string& cantmove) {
-  cantmove_ = cantmove;
+local::State Home::state() const {
   local::State s{};
   s.where = where_.load();
   s.migrations = migrations_;
@@ -281,8 +281,26 @@ void Home::report(const std::string& cantmove) {
   s.away_calls = away_calls_.load(std::memory_order_relaxed);
   s.timed_calls = timed_calls_.load(std::memory_order_relaxed);
   s.call_us = call_us_.load(std::memory_order_relaxed);
+  return s;
+}
+
+void Home::report(const std::string& cantmove) {
+  cantmove_ = cantmove;
+  local::State s = state();
   copy_text(s.cantmove, sizeof s.cantmove, cantmove_);
   link_.send_control(&s, sizeof s);
+}
+
+void Home::tell_end() {
+  if (!joined()) return;
+  local::State s = state();  // without cantmove_, which is the mover's
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto us = [](const timeval& t) {
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(t.tv_usec);
+  };
+  s.own_cpu_us = us(used.ru_utime) + us(used.ru_stime);
+  link_.try_control(&s, sizeof s);
 }
 
 // --- moving

@@ -15,7 +15,7 @@
 
 namespace hpcvmm::wire::local {
 
-inline constexpr std::uint16_t kVersion = 4;
+inline constexpr std::uint16_t kVersion = 5;
 inline constexpr std::uint32_t kMaxMessage = 4096;
 
 /// A node's number in the cluster, 1 or above; 0: none.
@@ -116,6 +116,7 @@ struct State {
   std::uint64_t away_calls = 0;     ///< those of them that came from another node
   std::uint64_t timed_calls = 0;    ///< those of them whose way is known,
   std::uint64_t call_us = 0;        ///< and what the way cost them in all
+  std::uint64_t own_cpu_us = 0;     ///< CPU time used at home; told by a process that ends, else 0
   char cantmove[128] = {};          ///< empty: it can move
 };
 
