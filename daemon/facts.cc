@@ -88,23 +88,6 @@ std::int32_t stat_parent(std::string_view text) {
 
 bool is_stopped(pid_t pid) { return stat_state(read_small("/proc/" + std::to_string(pid) + "/stat")) == 'T'; }
 
-IoFacts parse_io(std::string_view text) {
-  IoFacts f;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = text.substr(at, end - at);
-    const std::size_t colon = line.find(": ");
-    at = end + 1;
-    if (colon == std::string_view::npos) continue;
-    const std::string_view name = line.substr(0, colon);
-    if (name == "rchar" || name == "wchar") f.bytes += number_at(line, colon + 2);
-    if (name == "syscr" || name == "syscw") f.calls += number_at(line, colon + 2);
-  }
-  return f;
-}
-
-IoFacts io_facts(pid_t pid) { return parse_io(read_small("/proc/" + std::to_string(pid) + "/io")); }
-
 ProcessFacts process_facts(pid_t pid) {
   ProcessFacts f;
   const std::string base = "/proc/" + std::to_string(pid);

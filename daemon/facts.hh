@@ -1,9 +1,7 @@
 // What the host says of itself and of a process: /proc, read and parsed.
 #pragma once
 
-#include <sys/fsuid.h>
 #include <sys/types.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <string>
@@ -34,26 +32,6 @@ bool is_stopped(pid_t pid);
 std::int32_t stat_parent(std::string_view text);
 /// The letter of /proc/PID/stat's text for the state; 0: not a stat line.  Pure.
 char stat_state(std::string_view text);
-/// While it lives, this thread looks into /proc as that user may (setfsuid(2)): hpcd has given up the right
-/// to look into everybody's.  Processes that have more rights than hpcd, root's among them, stay closed to
-/// it.
-class AsUser {
- public:
-  explicit AsUser(uid_t user) { ::setfsuid(user); }
-  AsUser(const AsUser&) = delete;
-  AsUser& operator=(const AsUser&) = delete;
-  ~AsUser() { ::setfsuid(::geteuid()); }
-};
-
-/// What a process has read and written so far, by whatever call.
-struct IoFacts {
-  std::uint64_t bytes = 0;
-  std::uint64_t calls = 0;
-};
-/// Of /proc/PID/io's text.  Pure.
-IoFacts parse_io(std::string_view text);
-/// All 0 where we may not know, or the process has ended.
-IoFacts io_facts(pid_t pid);
 /// All 0 where the process has ended.
 ProcessFacts process_facts(pid_t pid);
 /// Fields 14 and 15 of /proc/PID/stat's text together, in clock ticks; 0: not a stat line.  Pure.

@@ -67,6 +67,13 @@ LocalMessage parse_mappings(std::span<const std::byte> datagram) {
   return m;
 }
 
+LocalMessage parse_held(std::span<const std::byte> datagram) {
+  local::Held m;
+  if (!take(datagram, m)) return BadMessage{"Held of a wrong size"};
+  if (m.count > local::kMostHeld) return BadMessage{"Held of too many"};
+  return m;
+}
+
 LocalMessage parse_open(std::span<const std::byte> datagram) {
   local::Open m;
   if (!take(datagram, m)) return BadMessage{"Open of a wrong size"};
@@ -156,6 +163,7 @@ LocalMessage parse_local(std::span<const std::byte> datagram) {
       return Adopt{};
     }
     case local::Type::Mappings: return parse_mappings(datagram);
+    case local::Type::Held: return parse_held(datagram);
     case local::Type::Open: return parse_open(datagram);
     case local::Type::Close: return parse_close(datagram);
     case local::Type::FileSeen: return parse_file_seen(datagram);

@@ -22,7 +22,8 @@ struct Adopt {};
 using LocalMessage =
     std::variant<BadMessage, wire::local::Register, wire::local::State, Adopt, wire::local::Open,
                  wire::local::Close, wire::local::MoveDone, wire::local::FileSeen, wire::local::FileAsk,
-                 wire::local::Affinity, wire::local::Mappings, wire::local::NamesAsk, wire::local::NamesHold>;
+                 wire::local::Affinity, wire::local::Mappings, wire::local::Held, wire::local::NamesAsk,
+                 wire::local::NamesHold>;
 
 /// A whole datagram.  Good messages have their right size and version, enumerators in range, channels from 1
 /// to 65535, and text that ends within its array and holds printable characters only (it goes to people's

@@ -194,6 +194,8 @@ void Sessions::handle(SessionId id, Incoming& in) {
       s.mappings.insert(s.mappings.end(), shared->list, shared->list + shared->count);
       s.mappings_total = shared->total;
     }
+  } else if (const auto* held = std::get_if<local::Held>(&message)) {
+    s.held = *held;
   } else if (const auto* affinity = std::get_if<local::Affinity>(&message)) {
     s.affinity = affinity->cpus;
     events_.on_affinity(s);

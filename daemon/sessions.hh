@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -36,9 +37,10 @@ struct Session {
   wire::local::State state{};
   std::vector<wire::local::Mapping> mappings;  ///< that it shares with others: the first of them
   std::uint32_t mappings_total = 0;
-  wire::view::CpuSet affinity;   ///< CPUs of the cluster that it is bound to; empty: all
-  std::uint64_t bytes_away = 0;  ///< moved on its last way out
-  std::uint32_t port = 0;        ///< its rings in the Relay; 0: none yet
+  std::optional<wire::local::Held> held;  ///< the answer to the last AskHeld
+  wire::view::CpuSet affinity;            ///< CPUs of the cluster that it is bound to; empty: all
+  std::uint64_t bytes_away = 0;           ///< moved on its last way out
+  std::uint32_t port = 0;                 ///< its rings in the Relay; 0: none yet
 
   UniqueFd socket, process;  ///< `process`: a pidfd
   Poller::Id watch = 0, process_watch = 0;

@@ -147,7 +147,7 @@ void Balance::sample(std::uint64_t network_bytes) {
     p.rss_mib = static_cast<float>(static_cast<double>(facts.resident) / kMib);
     p.track.sample(now_s_, facts.cpu_us, decay_of(p.attributes.decay), settings_.decay);
     busy += p.track.busy();
-    if (p.track.active() || p.report.cpu_use_milli != 0) watch(p, *s);
+    io_bytes_ += new_io(p, *s);
     // What it says before it has gone where it is sent would be taken for a refusal.
     if (p.moving || p.goes_to != 0) continue;
     // The others' counters have not changed, and they are not to be woken.

@@ -200,7 +200,9 @@ class Balance {
   [[nodiscard]] std::uint64_t used_us(const OwnProcess& p, const Session& s) const;
 
   // habits.cc
-  void watch(OwnProcess& p, const Session& s);
+  void learn_io(OwnProcess& p, const Session& s);
+  double new_io(OwnProcess& p, const Session& s);
+  void ask_held();
   void find_partners();
   [[nodiscard]] float calls_ps(const OwnProcess& p, const Session& s) const;
   void put_habits(const OwnProcess& p, const Session& s, balancer::Process& out) const;
@@ -243,8 +245,9 @@ class Balance {
   double now_s_ = 0, next_look_s_ = 0, next_sample_s_ = 0;
   std::uint64_t now_ms_ = 0, network_bytes_ = 0;
   double sampled_s_ = 0, next_partners_s_ = 0;
-  double io_bytes_ = 0;  ///< of this sample, of all that are at home here
-  CallTime way_;         ///< of calls home, of all
+  bool asked_held_ = false;  ///< the answers are looked at next
+  double io_bytes_ = 0;      ///< of this sample, of all that are at home here
+  CallTime way_;             ///< of calls home, of all
   double measured_speed_ = 1;
   balancer::NodeLoad base_;  ///< what does not follow from the processes
   double other_runnable_ = 0;

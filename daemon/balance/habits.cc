@@ -9,12 +9,14 @@
 
 namespace hpcvmm::daemon {
 
+namespace local = wire::local;
 using balancer::Process;
 
 namespace {
 
 constexpr double kPartnersS = 10;
-/// Processes whose descriptors are looked at each time, at most: 64 descriptors of 2 us each.
+constexpr double kAnswerS = 1;
+/// Processes that are asked for their descriptors each time, at most: 64 descriptors of 2 us each.
 constexpr std::size_t kMostHeld = 256;
 /// Partners shown of one process.
 constexpr std::size_t kMostPartners = 8;
@@ -26,35 +28,41 @@ std::uint32_t milli(double value) {
 
 }  // namespace
 
-/// Once a second, of a process that has used CPU time.
-void Balance::watch(OwnProcess& p, const Session& s) {
-  const IoFacts io = [&] {
-    const AsUser user(s.uid);
-    return io_facts(p.pid);
-  }();
-  if (io.bytes >= p.io_bytes && p.io_bytes != 0) io_bytes_ += static_cast<double>(io.bytes - p.io_bytes);
-  p.io_bytes = io.bytes;
+/// What the process itself has told of its I/O.
+void Balance::learn_io(OwnProcess& p, const Session& s) {
+  if (s.state.io_bytes == 0) return;  // not told
   const std::uint64_t used = used_us(p, s);
-  p.kib.sample(io.bytes / 1024, used);
-  p.transfers.sample(io.calls, used);
+  p.kib.sample(s.state.io_bytes / 1024, used);
+  p.transfers.sample(s.state.io_calls, used);
 }
 
-/// Every ten seconds, of processes that have used CPU time.
+/// Since the last sample, bytes.
+double Balance::new_io(OwnProcess& p, const Session& s) {
+  const std::uint64_t now = std::max(s.state.io_bytes, p.io_bytes);
+  const std::uint64_t more = p.io_bytes != 0 ? now - p.io_bytes : 0;
+  p.io_bytes = now;
+  return static_cast<double>(more);
+}
+
+/// Every ten seconds, of processes that have used CPU time: they are asked, and what they have answered
+/// counts a second later.
 void Balance::find_partners() {
   if (now_s_ < next_partners_s_) return;
-  next_partners_s_ = now_s_ + kPartnersS;
+  asked_held_ = !asked_held_;
+  if (asked_held_) {
+    next_partners_s_ = now_s_ + kAnswerS;
+    return ask_held();
+  }
+  next_partners_s_ = now_s_ + kPartnersS - kAnswerS;
   std::vector<Held> all;
   std::unordered_map<pid_t, unsigned> files;
   for (auto& [pid, p] : own_) {
-    if (all.size() >= kMostHeld) break;
     p.partners.clear();
     p.traffic = {};
-    if (!p.track.active() && p.report.cpu_use_milli == 0) continue;
-    const Session* const s = parts_.sessions.find_deputy(pid);
-    if (s == nullptr) continue;
-    const AsUser user(s->uid);
-    all.push_back(held_by(pid));
-    files[pid] = all.back().files;
+    const Session* const s = parts_.sessions.find(p.session);
+    if (s == nullptr || !s->held) continue;
+    all.push_back({pid, {s->held->ends, s->held->ends + s->held->count}, s->held->files});
+    files[pid] = s->held->files;
   }
   if (all.size() < 2) return;
   // Their network, which may not be ours; the first fifty connections of it.
@@ -72,6 +80,18 @@ void Balance::find_partners() {
     if (p.traffic.node == 0) continue;
     const float share = p.traffic.messages_ps / (p.traffic.messages_ps + static_cast<float>(files[pid]));
     p.traffic.messages_ps = share * p.transfers.per_s();
+  }
+}
+
+void Balance::ask_held() {
+  std::size_t asked = 0;
+  for (auto& [pid, p] : own_) {
+    Session* const s = parts_.sessions.find(p.session);
+    if (s == nullptr) continue;
+    s->held.reset();
+    // Idle ones are not woken.
+    if ((!p.track.active() && p.report.cpu_use_milli == 0) || ++asked > kMostHeld) continue;
+    parts_.sessions.send(*s, local::Header{local::Type::AskHeld, local::kVersion, sizeof(local::Header)});
   }
 }
 
@@ -113,6 +133,7 @@ void Balance::learn_habits(GuestProcess& g, const peer::Guest& m) {
 
 /// From what the process itself has counted.
 void Balance::learn_calls(OwnProcess& p, const Session& s) {
+  learn_io(p, s);
   p.calls.sample(s.state.home_calls, used_us(p, s));
   p.away.sample(s.state.away_calls, s.state.remote_cpu_us);
   p.way.sample(s.state.timed_calls, s.state.call_us);

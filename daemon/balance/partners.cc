@@ -1,8 +1,5 @@
 #include "daemon/balance/partners.hh"
 
-#include <dirent.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -12,47 +9,6 @@
 #include <unordered_map>
 
 namespace hpcvmm::daemon {
-
-namespace {
-
-constexpr unsigned kMostLooked = 64;
-
-/// The number in "pipe:[123]"; 0: it is not one.
-std::uint64_t inode_of(std::string_view link, std::string_view kind) {
-  if (!link.starts_with(kind) || !link.substr(kind.size()).starts_with(":[")) return 0;
-  std::uint64_t n = 0;
-  std::from_chars(link.data() + kind.size() + 2, link.data() + link.size(), n);
-  return n;
-}
-
-}  // namespace
-
-Held held_by(pid_t pid) {
-  Held h;
-  h.pid = pid;
-  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
-  DIR* const dir = ::opendir(folder.c_str());
-  if (dir == nullptr) return h;
-  unsigned looked = 0;
-  while (const dirent* const entry = ::readdir(dir)) {  // NOLINT(concurrency-mt-unsafe): a DIR of our own
-    if (entry->d_name[0] == '.') continue;
-    if (++looked > kMostLooked) break;
-    std::array<char, 128> text{};
-    const ssize_t n = ::readlinkat(::dirfd(dir), entry->d_name, text.data(), text.size());
-    if (n <= 0) continue;
-    const std::string_view link(text.data(), static_cast<std::size_t>(n));
-    const std::uint64_t inode = std::max(inode_of(link, "pipe"), inode_of(link, "socket"));
-    if (inode != 0) {
-      h.ends.push_back(inode);
-    } else if (link.starts_with('/') && !link.starts_with("/dev/")) {
-      ++h.files;
-    }
-  }
-  ::closedir(dir);
-  std::sort(h.ends.begin(), h.ends.end());
-  h.ends.erase(std::unique(h.ends.begin(), h.ends.end()), h.ends.end());
-  return h;
-}
 
 std::vector<std::pair<std::uint64_t, std::uint64_t>> connected(std::string_view text) {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> out;

@@ -10,7 +10,7 @@
 
 namespace hpcvmm::daemon {
 
-/// What one process has open: descriptors 0 to kMostLooked of it.
+/// What one process has open, as it has told.
 struct Held {
   pid_t pid = 0;
   std::vector<std::uint64_t> ends;  ///< inodes of its pipes and sockets, each once
@@ -25,9 +25,6 @@ struct Joined {
 
 /// An object that more processes hold than that joins nobody: make's job server, a terminal's pipe.
 inline constexpr std::size_t kMostHolders = 4;
-
-/// Reads /proc/PID/fd: about 2 us a descriptor, 64 at most. Nothing where we may not, or it has ended.
-Held held_by(pid_t pid);
 
 /// Inodes of connected sockets of this machine that are each other's ends, from the text of /proc/PID/net/tcp
 /// or tcp6.  Pure.

@@ -1,8 +1,6 @@
 // Goal: the parts of the live balancer that are pure do what their headers say.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -246,24 +244,6 @@ TEST(Partners, ArePairsThatHoldEndsOfOnePipeOrConnection) {
   const auto ends = connected(text);
   ASSERT_EQ(ends.size(), 1U);
   EXPECT_EQ(ends[0], (std::pair<std::uint64_t, std::uint64_t>{51, 52}));
-}
-
-TEST(Partners, AreSeenInProc) {
-  std::array<int, 2> ends{};
-  ASSERT_EQ(::pipe(ends.data()), 0);
-  struct stat s {};
-  ASSERT_EQ(::fstat(ends[0], &s), 0);
-  const Held h = held_by(::getpid());
-  EXPECT_THAT(h.ends, testing::Contains(static_cast<std::uint64_t>(s.st_ino)));
-  EXPECT_EQ(std::count(h.ends.begin(), h.ends.end(), s.st_ino), 1) << "both ends are one pipe";
-  const IoFacts before = io_facts(::getpid());
-  ASSERT_EQ(::write(ends[1], "0123456789", 10), 10);
-  const IoFacts after = io_facts(::getpid());
-  EXPECT_GE(after.bytes, before.bytes + 10);
-  EXPECT_GE(after.calls, before.calls + 1);
-  ::close(ends[0]);
-  ::close(ends[1]);
-  EXPECT_TRUE(held_by(-1).ends.empty());
 }
 
 TEST(Track, TheMeanOfItsLifeCountsLooksThatWereNotWorthIt) {

@@ -48,6 +48,8 @@ void local_message(const std::uint8_t* data, std::size_t bytes) {
     for (const local::Mapping& one : shared->list)
       promise(printable(one.name) && printable(one.why) && one.kind <= local::SharedKind::Other,
               "Mappings hold text for terminals");
+  } else if (const auto* held = std::get_if<local::Held>(&m)) {
+    promise(held->count <= local::kMostHeld, "Held holds as many as fit");
   } else if (const auto* s = std::get_if<local::State>(&m)) {
     promise(printable(s->cantmove), "State holds text for terminals");
   } else if (const auto* o = std::get_if<local::Open>(&m)) {

@@ -73,8 +73,8 @@ TEST(Fuzz, LocalMessage) {
   local::Register share;
   share.role = local::Role::Share;
   run(local_message,
-      {raw(local::Register{}), raw(share), raw(local::State{}), raw(open), raw(local::MoveDone{}), raw(seen),
-       raw(ask)},
+      {raw(local::Register{}), raw(share), raw(local::State{}), raw(local::Held{}), raw(open),
+       raw(local::MoveDone{}), raw(seen), raw(ask)},
       50'000);
 }
 

@@ -13,7 +13,7 @@ owner      an owner's return sends guests away
 killed     a node that is killed takes no other with it
 joined     an hpcd that comes anew draws work within seconds
 limits     what a user other than root launches is under its node's limits
-calls      what a call home costs is measured, told to the node where the process runs, and remembered
+calls      what a call home costs, partners, I/O and what programs need are measured, told to the node where it runs, remembered
 idle       bytes per second that an idle cluster sends
 """
 import argparse
@@ -457,6 +457,8 @@ def calls(a, cluster, programs, results):
         cluster.verb("ctl", n, "policy=static")
     busy = until("its calls are counted",
                  lambda: [p for p in cluster.processes().values() if p["home_calls_ps"] > 100 and p["where"] in (0, 1)], 20)[0]["pid"]
+    until("its partner and what it reads and writes are known", lambda: (p := cluster.processes()[busy])["partners"] and
+          p["partner_messages_ps"] > 100 and p["io_bytes_ps"] > 1000, 30)
     why = cluster.ask("why", busy)
     if why["home_call_us"] != 100 or not why["distance_cost"] > 0:
         raise Failure(f"at home, and nobody was away yet: the knob's 100 us count: {why}")

@@ -18,6 +18,7 @@ void set_migrate_hooks() {
   migrate::HostHooks hooks;
   hooks.hide_fd = hide_fd;
   hooks.close_fd = close_hidden;
+  hooks.is_hidden = is_hidden;
   hooks.begin_own_numbers = begin_own_numbers;
   hooks.end_own_numbers = end_own_numbers;
   hooks.say = say;

@@ -12,6 +12,8 @@ struct HostHooks {
   /// Puts a descriptor out of the guest's reach and keeps `owner` informed of its number.
   int (*hide_fd)(int fd, int* owner) = nullptr;
   void (*close_fd)(int fd) = nullptr;
+  /// Whether a descriptor is the VMM's own, out of the guest's reach; at home.
+  bool (*is_hidden)(int fd) = nullptr;
   /// Around making descriptors until they are hidden, at home: see OwnNumbers.
   void (*begin_own_numbers)(std::uint64_t limit_us) = nullptr;
   void (*end_own_numbers)() = nullptr;

@@ -22,6 +22,7 @@
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/mobile.hh"
+#include "vmm/migrate/own_facts.hh"
 #include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
@@ -110,6 +111,7 @@ void Home::inherit(Home& parent) {
     *fd = -1;
   }
   forget_pagemap();
+  forget_own_facts();
 }
 
 void Home::start_child() {
@@ -245,6 +247,12 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
       return;
     }
     case local::Type::Report: return report(cantmove_);
+    case local::Type::AskHeld: {
+      local::Held held{};
+      list_held(held);
+      link_.send_control(&held, sizeof held);
+      return;
+    }
     case local::Type::Affinity: {
       local::Affinity a{};
       if (as(a, message, bytes) && host().affinity != nullptr) host().affinity(a.cpus);
@@ -287,6 +295,9 @@ local::State Home::state() const {
 void Home::report(const std::string& cantmove) {
   cantmove_ = cantmove;
   local::State s = state();
+  const OwnIo io = own_io();
+  s.io_bytes = io.bytes;
+  s.io_calls = io.calls;
   copy_text(s.cantmove, sizeof s.cantmove, cantmove_);
   link_.send_control(&s, sizeof s);
 }

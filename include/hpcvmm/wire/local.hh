@@ -34,6 +34,7 @@ enum class Type : std::uint16_t {
   Affinity =
       9,  // the CPUs of the cluster that it may run on (sched_setaffinity); from hpcd: somebody else's wish
   Mappings = 10,  // (deputy) the memory that it shares with others has changed
+  Held = 11,      // (deputy) the answer to AskHeld
   NamesAsk = 40,  // (remote) home's facts along this path, please
   NamesHold =
       41,  // (deputy, on a connection of its own) the file of this id, please; the answer, + one descriptor
@@ -46,6 +47,7 @@ enum class Type : std::uint16_t {
   FileTable = 69,   // (to a deputy, before Attach) + one descriptor: wire/files.hh, to be mapped read-only
   FileAnswer = 70,  // the answer to FileAsk, + one descriptor when code is 0: the content, sealed
   Report = 71,      // a header only: send State, please
+  AskHeld = 72,     // a header only: send Held, please
   NamesHome = 80,   // (to a deputy, before Attach) + two descriptors: names::HomePage and what is readable
                     // while it is behind
   NamesStore = 81,  // (to a remote) + one descriptor: names::Store of its home, to be mapped read-only
@@ -117,6 +119,8 @@ struct State {
   std::uint64_t timed_calls = 0;    ///< those of them whose way is known,
   std::uint64_t call_us = 0;        ///< and what the way cost them in all
   std::uint64_t own_cpu_us = 0;     ///< CPU time used at home; told by a process that ends, else 0
+  std::uint64_t io_bytes = 0;       ///< read and written so far by whatever call; 0: not told
+  std::uint64_t io_calls = 0;       ///< calls that have read or written; 0: not told
   char cantmove[128] = {};          ///< empty: it can move
 };
 
@@ -149,6 +153,17 @@ struct Mappings {
   std::uint32_t total = 0;  ///< that the process has
   std::uint32_t reserved = 0;
   Mapping list[kMappingsInOne] = {};
+};
+
+/// Descriptors that are looked at.
+inline constexpr std::uint32_t kMostHeld = 64;
+
+/// What a process has open: who holds the same pipe or the other end of a connection is its partner.
+struct Held {
+  Header header{Type::Held, kVersion, sizeof(Held)};
+  std::uint32_t count = 0;             ///< of `ends`
+  std::uint32_t files = 0;             ///< everything else but terminals and /dev
+  std::uint64_t ends[kMostHeld] = {};  ///< inodes of its pipes and sockets, each once
 };
 
 struct Affinity {
