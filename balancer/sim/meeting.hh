@@ -13,7 +13,7 @@ namespace hpcvmm::balancer::sim {
 class Meeting {
  public:
   /// Of so many threads; each looks `looks` times (about 50 ns each) before it sleeps.
-  Meeting(unsigned threads, unsigned looks) : threads_(threads), looks_(looks), missing_(threads) {}
+  Meeting(unsigned threads, unsigned looks) : missing_(threads), threads_(threads), looks_(looks) {}
 
   /// Waits for all; whoever comes last calls `alone` before anybody goes on.  What a thread did before it
   /// came is seen by all afterwards.
@@ -35,9 +35,9 @@ class Meeting {
   }
 
  private:
-  const unsigned threads_, looks_;
   alignas(64) std::atomic<unsigned> missing_;
   alignas(64) std::atomic<std::uint32_t> round_{0};
+  const unsigned threads_, looks_;
 };
 
 }  // namespace hpcvmm::balancer::sim

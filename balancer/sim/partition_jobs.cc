@@ -71,8 +71,8 @@ void Partition::arrive(std::uint32_t i, const Workload::Arrival& arrival) {
   const NodeLoad own = n.measured(now_s_, knobs());
   const Decision d = place(view_of(n, own), p, s_.o.policy, knobs(), n.random, n.turn);
   if (!d.moves()) return enter(i, job);
-  // The other policies do not compare.
-  const double stay = s_.o.policy == Policy::Mosix ? d.stay_cost : kInfinite;
+  double stay = kInfinite;  // the other policies do not compare
+  if (s_.o.policy == Policy::Mosix) stay = d.stay_cost;
   n.waiting.push_back(job);
   send_offer(n, d.to, Kind::Ask, {job, stay});
 }
@@ -183,8 +183,8 @@ void Partition::start_moves(Node& n, const NodeLoad& own) {
                                               [&](const Process& p) { return p.id == d.process; }) -
                                  processes_.begin());
     const Process& p = processes_[at];
-    // What orders or memory send away must leave.
-    const double stay = d.reason == Reason::LowerCost ? d.stay_cost : kInfinite;
+    double stay = kInfinite;  // it must leave
+    if (d.reason == Reason::LowerCost) stay = d.stay_cost;
     n.set_asked(p.id, true);
     ++n.in_flight;
     send_offer(n, d.to, Kind::Ask, {n.jobs()[at].job, stay, p.cpu_used_s, p.resident_s});

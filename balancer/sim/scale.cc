@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <functional>
 #include <thread>
 
 #include "balancer/sim/meeting.hh"
@@ -37,14 +36,15 @@ unsigned threads_for(const ScaleOptions& o) {
 class Simulation {
  public:
   Simulation(const ScaleOptions& o, unsigned threads)
-      : o_(o),
-        setting_(o),
-        post_(threads == 1 ? 1 : std::min(o.nodes, threads * kPartitionsPerThread)),
+      :  // Who shares its CPU with the others only keeps them waiting by looking.
+        meeting_(threads, threads > usable_cpus() ? 0 : kLooks),
         threads_(threads),
-        // Who shares its CPU with the others only keeps them waiting by looking.
-        meeting_(threads, threads > usable_cpus() ? 0 : kLooks) {
+        o_(o),
+        setting_(o),
+        post_(threads == 1 ? 1 : std::min(o.nodes, threads * kPartitionsPerThread)) {
     partitions_.reserve(post_.partitions());
     for (std::uint32_t p = 0; p < post_.partitions(); ++p) partitions_.emplace_back(setting_, post_, p);
+    claimed_ = std::vector<Claim>(partitions_.size());
     next_window();
   }
   ScaleResult run();
@@ -52,24 +52,30 @@ class Simulation {
  private:
   static constexpr unsigned kLooks = 2000;
 
-  void work();
+  /// A window that a partition has been run in, or is.
+  struct alignas(64) Claim {
+    std::atomic<std::uint64_t> window{0};
+  };
+
+  void work(unsigned thread);
   void next_window();
   Ns converged_at() const;
 
+  Meeting meeting_;
+  const unsigned threads_;
   const ScaleOptions& o_;
   const Setting setting_;
   Post post_;
-  const unsigned threads_;
-  Meeting meeting_;
   std::vector<Partition> partitions_;
-  std::atomic<std::uint32_t> taken_{0};  ///< partitions of this window
-  Ns until_ = 0;                         ///< this window's end
+  std::vector<Claim> claimed_;
+  std::uint64_t window_ = 0;  ///< counts them
+  Ns until_ = 0;              ///< this window's end
   bool done_ = false;
 };
 
 void Simulation::next_window() {
   post_.turn();
-  taken_.store(0, std::memory_order_relaxed);
+  ++window_;
   Ns next = kNever;
   std::int64_t open = 0;
   std::uint64_t arriving = 0;
@@ -78,19 +84,22 @@ void Simulation::next_window() {
     open += p.open();
     arriving += p.arriving();
   }
-  done_ = open == 0 && arriving == 0;
-  if (!o_.cut) {
-    until_ = done_ ? until_ : later(next, to_ns(o_.latency_s));
-    return;
-  }
-  const Ns end = later(to_ns(o_.length_s), 1);
-  done_ = done_ || next >= end;
-  until_ = done_ ? until_ : std::min(end, later(next, to_ns(o_.latency_s)));
+  const Ns end = o_.cut ? later(to_ns(o_.length_s), 1) : kNever;
+  done_ = (open == 0 && arriving == 0) || next >= end;
+  if (!done_) until_ = std::min(end, later(next, to_ns(o_.latency_s)));
 }
 
-void Simulation::work() {
+void Simulation::work(unsigned thread) {
+  const std::size_t all = partitions_.size();
+  // Its own first, which lie in its cache, then what others have not begun.
+  const std::size_t first = thread * all / threads_;
   while (!done_) {
-    for (std::uint32_t p = taken_++; p < partitions_.size(); p = taken_++) partitions_[p].run(until_);
+    for (std::size_t k = 0; k < all; ++k) {
+      const std::size_t p = (first + k) % all;
+      std::atomic<std::uint64_t>& claim = claimed_[p].window;
+      if (claim.load(std::memory_order_relaxed) == window_) continue;
+      if (claim.exchange(window_, std::memory_order_relaxed) != window_) partitions_[p].run(until_);
+    }
     meeting_.meet([this] { next_window(); });
   }
 }
@@ -108,8 +117,8 @@ Ns Simulation::converged_at() const {
 ScaleResult Simulation::run() {
   {
     std::vector<std::jthread> others;
-    for (unsigned t = 1; t < threads_; ++t) others.emplace_back([this] { work(); });
-    work();
+    for (unsigned t = 1; t < threads_; ++t) others.emplace_back([this, t] { work(t); });
+    work(0);
   }
   Tally all;
   for (const Partition& p : partitions_) all.add(p.tally());
