@@ -1,8 +1,8 @@
 // Where the threads of a simulation meet after each window of time.
 //
-// A window is some hundred microseconds of work and there are millions of them.  std::barrier asks the kernel
-// after a few looks; here a thread looks for about as long as a window takes before it sleeps, which keeps
-// the kernel out of it as long as all threads have a CPU, and gives the CPU away soon where they have not.
+// A window is some hundred microseconds of work and there are millions of them.  A thread looks for some
+// microseconds before it yields and sleeps: that spares the kernel where all are done at about the same time,
+// and gives the CPU away where others want it (looking for 100 us took 20 % more CPU time on a busy machine).
 #pragma once
 
 #include <atomic>

@@ -50,7 +50,7 @@ class Simulation {
   ScaleResult run();
 
  private:
-  static constexpr unsigned kLooks = 2000;
+  static constexpr unsigned kLooks = 100;
 
   /// A window that a partition has been run in, or is.
   struct alignas(64) Claim {
