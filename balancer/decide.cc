@@ -1,7 +1,9 @@
 #include "balancer/decide.hh"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <span>
 
 #include "balancer/cost.hh"
 #include "balancer/rules.hh"
@@ -165,12 +167,13 @@ const Process* memory_victim(const View& view, const Knobs& knobs) {
 class Bound {
  public:
   void look(const View& view, double cpu_use, const Knobs& knobs) {
-    nodes_.clear();
-    nodes_.reserve(view.others.size());
-    for (const NodeLoad& node : view.others) {
+    if (view.others.size() > few_.size()) many_.resize(view.others.size());
+    nodes_ = view.others.size() > few_.size() ? std::span(many_) : std::span(few_).first(view.others.size());
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      const NodeLoad& node = view.others[i];
       const double after = stretch(node, double{node.run_queue} + cpu_use);
       const double stale = staleness(node, view.now_s, knobs);
-      nodes_.push_back({node.urgency * (after - stretch(node, node.run_queue)) * stale, after * stale});
+      nodes_[i] = {node.urgency * (after - stretch(node, node.run_queue)) * stale, after * stale};
     }
   }
   double at_least(double weight) const {
@@ -183,7 +186,11 @@ class Bound {
   struct Node {
     double fixed, per_weight;
   };
-  std::vector<Node> nodes_;
+  // What gossip knows fits in here: memory from the heap, each second on each node, would cost more than the
+  // sum.
+  std::array<Node, 32> few_;
+  std::vector<Node> many_;
+  std::span<Node> nodes_;
 };
 
 /// The moves of one call, and the view that follows them, so that the second process does not chase the first

@@ -39,6 +39,8 @@ struct ScaleOptions {
   double talkers = 0;         ///< share of the jobs that talk to a partner over a pipe at home,
   double talk_ps = 2000;      ///< so many messages per second of running, each a call home
   double churn_per_hour = 0;  ///< crashes per node and hour; a crashed node is back after a minute
+  double latency_s = 0.001;   ///< of every message between nodes; > 0
+  unsigned threads = 1;       ///< 0: as many as pay, one per usable CPU at most; the result is the same
   Policy policy = Policy::Mosix;
   bool oracle = false;  ///< every node knows all others exactly; up to kOracleNodes
   std::uint64_t seed = 1;
@@ -61,9 +63,10 @@ struct ScaleResult {
   double gossip_bytes_per_node_s = 0;
   double converged_s = -1;  ///< 99 % of nodes know as many others as they can hold; -1: never
   double mean_age_s = 0;    ///< of what nodes know of each other, mean over the run
+  bool operator==(const ScaleResult&) const = default;
 };
 
-/// Runs it.  Pure but for memory: the same options give the same result.
+/// Runs it.  Pure but for memory: the same options give the same result, on any number of threads.
 ScaleResult run_scale(const ScaleOptions& options);
 
 }  // namespace hpcvmm::balancer::sim

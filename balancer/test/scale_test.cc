@@ -27,6 +27,45 @@ TEST(Scale, TheSeedDecidesEverything) {
   EXPECT_NE(a.mean_slowdown, c.mean_slowdown);
 }
 
+// Everything that passes between nodes: news, places, moves, crashes, and recorded jobs at the same moment.
+TEST(Scale, ThreadsChangeNothing) {
+  ScaleOptions plain;
+  plain.nodes = 101;
+  plain.length_s = 60;
+  plain.cut = true;
+  plain.latency_s = 0.01;  // fewer and fuller windows: waiting for each other is dear where CPUs are few
+  ScaleOptions rough = plain;
+  rough.cut = false;
+  rough.mean_work_s = 10;
+  rough.churn_per_hour = 20;
+  rough.talkers = 0.5;
+  ScaleOptions recorded = plain;
+  recorded.churn_per_hour = 20;
+  for (std::uint32_t i = 0; i < 400; ++i)
+    recorded.trace.push_back({i / 20 * 0.5, i * i % 50 + 1, 5.0 + i % 7, 100, i % 3 == 0 ? 2000.0F : 0});
+  ScaleOptions blind = plain;
+  blind.policy = Policy::Random;
+  for (ScaleOptions o : {plain, rough, recorded, blind}) {
+    const ScaleResult alone = run_scale(o);
+    EXPECT_GT(alone.placements, 0U);
+    EXPECT_EQ(alone.lost > 0, o.churn_per_hour > 0);
+    for (const unsigned threads : {2U, 5U}) {
+      o.threads = threads;
+      EXPECT_TRUE(run_scale(o) == alone) << threads << " threads";
+    }
+  }
+}
+
+TEST(Scale, MessagesTakeTheirTime) {
+  ScaleOptions o;
+  o.nodes = 2;
+  o.latency_s = 0.1;
+  o.trace = {{5, 1, 10, 0, 0}};  // node 1 is slow, node 2 is not
+  const ScaleResult r = run_scale(o);
+  EXPECT_EQ(r.placements, 1U);
+  EXPECT_NEAR(r.makespan_s, 5 + 3 * 0.1 + 10, 1e-6) << "question, answer, and the job itself";
+}
+
 TEST(Scale, SlowdownGrowsLessThanFivePercentFrom12To1000) {
   // openMosix "dramatically dropped" beyond 12 nodes.  12 nodes alone are noisy: eight seeds.
   double small = 0;

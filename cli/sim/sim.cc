@@ -286,6 +286,7 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
   CLI::App* const verb =
       sim_verb.add_subcommand("scale", "clusters of 2 to 100000 nodes: slowdown, moves, gossip");
   sim::ScaleOptions& o = a.options;
+  o.threads = 0;
   verb->add_option("--nodes", a.nodes, "cluster sizes, such as 12,1000")
       ->delimiter(',')
       ->check(CLI::Range(2U, 100000U))
@@ -327,6 +328,12 @@ CLI::App* add_scale(CLI::App& sim_verb, ScaleArguments& a) {
       ->capture_default_str();
   verb->add_option("--hysteresis", o.knobs.hysteresis, "share of the cost of staying that a move must save")
       ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
+  verb->add_option("--latency", o.latency_s, "seconds that a message between nodes takes")
+      ->check(CLI::Range(0.0001, 0.1))
+      ->capture_default_str();
+  verb->add_option("--threads", o.threads,
+                   "0: as many as pay for this size; the result does not depend on it")
       ->capture_default_str();
   verb->add_flag("--cut", o.cut, "end at --length; jobs that run then are not counted");
   verb->add_flag("--uniform", a.uniform,
