@@ -61,7 +61,8 @@ static int one(const char* kind) {
   if (is(kind, "descriptor")) {
     char control[64];
     struct iovec iov = {data, 100};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(sizeof fd)};
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(sizeof fd)};
     struct cmsghdr* const c = CMSG_FIRSTHDR(&m);
     c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof fd);
     memcpy(CMSG_DATA(c), &fd, sizeof fd);
@@ -106,8 +107,8 @@ int main(int argc, char** argv) {
   folder = open("/tmp", O_RDONLY | O_DIRECTORY);
   events = epoll_create1(0);
   struct epoll_event event = {.events = EPOLLOUT};
-  if (write(fd, data, sizeof data) != sizeof data || socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0 || pipe(ends) != 0 ||
-      epoll_ctl(events, EPOLL_CTL_ADD, ends[1], &event) != 0)
+  if (write(fd, data, sizeof data) != sizeof data || socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0 ||
+      pipe(ends) != 0 || epoll_ctl(events, EPOLL_CTL_ADD, ends[1], &event) != 0)
     return 3;
   int wrong = 0;
   for (int i = 0; i < atoi(argv[2]); ++i) wrong += one(argv[1]) != 0;

@@ -4,9 +4,12 @@
 #include <sys/syscall.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/task.hh"
+#include "vmm/sys/call_gate.hh"
 #include "vmm/sys/marshal.hh"
 
 namespace hpcvmm::deputy {
@@ -59,11 +62,9 @@ void unmap_page() {
   raw_call(SYS_munmap, kLowPage, kPageSize);
 }
 
-}  // namespace
-
-std::uint64_t take_low(std::size_t bytes) {
+std::uint64_t take(std::size_t bytes) {
   const std::size_t grains = grains_of(bytes);
-  if (grains == 0 || grains > 64 || self().process->abi != Abi::Ia32) return 0;
+  if (grains == 0 || grains > 64) return 0;
   const Turn turn;
   if (!turn || !map_page()) return 0;
   const std::uint64_t taken = g_taken.load();
@@ -76,10 +77,27 @@ std::uint64_t take_low(std::size_t bytes) {
   return 0;
 }
 
+}  // namespace
+
+std::uint64_t take_low(std::size_t bytes) { return self().process->abi == Abi::Ia32 ? take(bytes) : 0; }
+
 void give_low(std::uint64_t at, std::size_t bytes) {
   g_taken.fetch_and(~(bits(grains_of(bytes)) << ((at - kLowPage) / kGrain)));
   const Turn turn;
   if (turn && g_taken.load() == 0) unmap_page();
+}
+
+std::int64_t open_small(const char* path, int flags) {
+  constexpr std::uint64_t kOpen32 = 5;
+  const std::size_t bytes = std::strlen(path) + 1;
+  const std::uint64_t at = take(bytes);
+  if (at == 0) return -ENOMEM;
+  std::memcpy(reinterpret_cast<void*>(at), path, bytes);
+  const int no_signal = 0;  // of the guest's: this may be a thread of the VMM
+  const sys::SysRet rc =
+      sys::gated_call32(kOpen32, {at, static_cast<std::uint32_t>(flags), 0, 0, 0, 0}, no_signal);
+  give_low(at, bytes);
+  return rc.is_restart() ? -EINTR : rc.value();
 }
 
 void forget_low() {

@@ -17,6 +17,9 @@ inline constexpr std::uint64_t kLowPage = kTaskSize32;
 /// Threads: any; waits for nobody.
 std::uint64_t take_low(std::size_t bytes);
 void give_low(std::uint64_t at, std::size_t bytes);
+/// open(2) through `int $0x80`, which does not add O_LARGEFILE; the kernel's result.  In deputies of IA32
+/// programs; any thread.
+std::int64_t open_small(const char* path, int flags);
 /// In the child of a fork: what other threads of the parent have taken is free.
 void forget_low();
 /// Whether [begin, end) is a mapping of the VMM down there.
