@@ -1,5 +1,7 @@
 /* Programs that tell what their system calls said, turn after turn, while somebody moves them: the first turn
  * is printed, to be compared with a native run, and each later turn must be the same. */
+#pragma once
+
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
