@@ -3,6 +3,7 @@
 #include "told.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -331,10 +332,45 @@ static void vectors(void) {
   close(fd), close(p[0]), close(p[1]);
 }
 
+/* Many at once: more than there is room for below 4 GiB. */
+static void* lists(void* result) {
+  char entries[9000];
+  unsigned sum = 0;
+  for (int i = 0; i < 10; ++i) {
+    const int fd = open(list, O_RDONLY | O_DIRECTORY);
+    for (;;) {
+      fill(entries, sizeof entries);
+      const long got = syscall(SYS_getdents64, fd, entries, 8192L);
+      if (got <= 0) break;
+      sum = sum * 31 + (unsigned)got + (unsigned)!is_filled(entries + got, sizeof entries - (size_t)got);
+      for (long k = 0; k < got;) {
+        unsigned short length;
+        memcpy(&length, entries + k + 16, sizeof length);
+        for (const char* c = entries + k + 19; *c != 0; ++c) sum += (unsigned char)*c;
+        k += length;
+      }
+    }
+    close(fd);
+  }
+  *(unsigned*)result = sum;
+  return NULL;
+}
+
+static void crowd(void) {
+  pthread_t threads[8];
+  unsigned sums[8];
+  for (int i = 0; i < 8; ++i) pthread_create(&threads[i], NULL, lists, &sums[i]);
+  for (int i = 0; i < 8; ++i) pthread_join(threads[i], NULL);
+  unsigned same = 0;
+  for (int i = 0; i < 8; ++i) same += sums[i] == sums[0];
+  say("%u of 8 the same, %u\n", same, sums[0]);
+}
+
 static void turn(void) {
   only32();
   listings();
   vectors();
+  crowd();
 }
 
 int main(int argc, char** argv) {

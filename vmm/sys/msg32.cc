@@ -62,10 +62,12 @@ class LowMessage {
   /// Place for a header of ours; returns its offset.
   std::size_t reserve(std::size_t bytes) {
     const std::size_t at = total_;
-    total_ += (bytes + kLowAlign - 1) & ~std::size_t{kLowAlign - 1};
+    total_ += aligned(bytes);
     return at;
   }
-  [[nodiscard]] std::size_t total() const { return total_; }
+  static constexpr std::size_t aligned(std::size_t bytes) {
+    return (bytes + kLowAlign - 1) & ~std::size_t{kLowAlign - 1};
+  }
 
   void copy_there(std::uint64_t room) {
     room_ = room;
@@ -101,6 +103,16 @@ SysRet pass_low(const Passing& p, const Msghdr32& small, const std::array<iovec,
                 bool sending) {
   constexpr std::int32_t kLongest = sizeof(sockaddr_storage);
   const auto name = static_cast<std::size_t>(sending ? small.namelen : std::min(small.namelen, kLongest));
+  // Before anything is asked for: whoever has asked for a copy uses it.
+  std::size_t most = LowMessage::aligned(small.iovlen * sizeof(Iovec32)) + LowMessage::aligned(sizeof small);
+  const auto count = [&most](std::size_t bytes) {
+    most += bytes > kLowBytes ? kLowBytes + 1 : LowMessage::aligned(bytes);
+  };
+  count(name);
+  count(small.controllen);
+  for (std::size_t i = 0; i < small.iovlen; ++i) count(iov[i].iov_len);
+  const LowRoom room(p.gate, most <= kLowBytes ? most : 0);
+  if (room.at() == 0) return p.issue();
   LowMessage low(p);
   for (std::size_t i = 0; i < small.iovlen; ++i)
     low.add(static_cast<std::uint32_t>(address_of(iov[i].iov_base)), iov[i].iov_len);
@@ -108,8 +120,6 @@ SysRet pass_low(const Passing& p, const Msghdr32& small, const std::array<iovec,
   low.add(small.control, small.controllen);
   const std::size_t vectors_at = low.reserve(small.iovlen * sizeof(Iovec32));
   const std::size_t head_at = low.reserve(sizeof small);
-  const LowRoom room(p.gate, low.total());
-  if (room.at() == 0) return p.issue();
   low.copy_there(room.at());
   std::array<Iovec32, kMaxIov> vectors{};
   for (std::size_t i = 0; i < small.iovlen; ++i)
