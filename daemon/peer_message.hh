@@ -21,7 +21,7 @@ namespace hpcvmm::daemon::peer {
 
 using wire::local::Node;
 
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 /// The transport channel of these messages.
 inline constexpr std::uint32_t kChannel = 0;
 

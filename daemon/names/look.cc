@@ -234,8 +234,12 @@ void Look::node(int fd, const struct stat& before, std::vector<Learnt>& facts) {
     if (h.flags == 0) return refuse(id, Fact::Node, facts, l.watch, l.version);
   }
   // After the reading, which may have set the access time.
-  if (::fstat(fd, &facts_of.status) != 0) return refuse(id, Fact::Node, facts);
   const struct stat& s = facts_of.status;
+  const struct statx& wide = facts_of.wide;
+  if (::fstat(fd, &facts_of.status) != 0 ||
+      ::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &facts_of.wide) != 0 ||
+      wide.stx_atime.tv_sec != s.st_atim.tv_sec || wide.stx_atime.tv_nsec != s.st_atim.tv_nsec)
+    return refuse(id, Fact::Node, facts);
   facts_of.until_ns = readable_until(fd, s);
   h.data_bytes = sizeof facts_of + facts_of.content_bytes;
   put_fact(l.bytes, h);

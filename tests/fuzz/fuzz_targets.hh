@@ -12,5 +12,6 @@ void script(const std::uint8_t* data, std::size_t bytes);
 void exit(const std::uint8_t* data, std::size_t bytes);
 void frame(const std::uint8_t* data, std::size_t bytes);
 void packet(const std::uint8_t* data, std::size_t bytes);
+void call(const std::uint8_t* data, std::size_t bytes);
 
 }  // namespace hpcvmm::fuzz

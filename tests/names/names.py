@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""names.py BIN-FOLDER GUEST ENGINE [--rounds N] [--verbose]
+"""names.py BIN-FOLDER GUEST ENGINE [--guest32 GUEST] [--rounds N] [--verbose]
 
 Names and files that are looked up where a process runs: what it sees must be what it would see at home, while another
 process changes everything; and it must not ask home for what does not change.  Natively first.  Needs root.
 """
 import argparse
+import difflib
 import os
 import pathlib
 import shutil
@@ -117,6 +118,17 @@ def mixed(cluster, guest, engine, work):
         raise Failure(f"status {there.returncode}, {there.stdout}{there.stderr}, natively {native.stdout}")
 
 
+def layouts(cluster, guest, engine, work):
+    """All that can be said of a file, and the rule for large ones, in the very same folder."""
+    where = folder(work, "layouts")
+    native = subprocess.run([guest, "layouts"], cwd=where, capture_output=True, text=True, timeout=60, check=True)
+    there = subprocess.run([cluster.vmm, "launch", "--engine", engine, "--node", "2", "--", guest, "layouts"], cwd=where,
+                           env=cluster.env, capture_output=True, text=True, timeout=60, check=False)
+    if there.returncode != 0 or there.stdout != native.stdout:
+        lines = difflib.unified_diff(native.stdout.splitlines(), there.stdout.splitlines(), "natively", "there", lineterm="", n=0)
+        raise Failure(f"status {there.returncode} {there.stderr}\n" + "\n".join(lines))
+
+
 def stays_there(cluster, guest, engine, work):
     """Calls about names and files that do not change stay where the process is."""
     times = 1000
@@ -140,29 +152,37 @@ def main():
     parser.add_argument("bins", type=pathlib.Path)
     parser.add_argument("guest", type=pathlib.Path)
     parser.add_argument("engine")
+    parser.add_argument("--guest32", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=150)
     parser.add_argument("--verbose", action="store_true")
     o = parser.parse_args()
     work = pathlib.Path(tempfile.mkdtemp(prefix="hpc-vmm-names-"))
     work.chmod(0o755)
     cluster = Cluster(o.bins.resolve(), work, o.verbose)
-    guest = o.guest.resolve()
+    guests = [o.guest.resolve()] + ([o.guest32.resolve()] if o.guest32 else [])
     failed = 0
     try:
-        changes(cluster, guest, o.engine, work, o.rounds, True, "native")
+        for guest in guests:
+            place = folder(work, guest.name)
+            changes(cluster, guest, o.engine, place, o.rounds, True, "native")
         cluster.up()
-        for what, run in [("looks at what does not change", lambda: stays_there(cluster, guest, o.engine, work)),
-                          ("makes calls of both ABIs", lambda: mixed(cluster, guest, o.engine, work)),
-                          ("looks with four threads", lambda: threads(cluster, guest, o.engine, work))] + [
-                (f"looks at what changes, {way}", lambda way=way: changes(cluster, guest, o.engine, work, o.rounds, False, way))
-                for way in ("child away", "both away", "tour")]:
-            try:
-                began = time.monotonic()
-                run()
-                print(f"ok      {what}, {time.monotonic() - began:.1f} s", flush=True)
-            except (Failure, subprocess.SubprocessError) as e:
-                failed += 1
-                print(f"FAILED  {what}: {e}", flush=True)
+        for guest in guests:
+            place = work / guest.name
+            for what, run in [("looks at what does not change", lambda: stays_there(cluster, guest, o.engine, place)),
+                              ("looks with every structure", lambda: layouts(cluster, guest, o.engine, place)),
+                              ("makes calls of both ABIs", lambda: mixed(cluster, guest, o.engine, place)),
+                              ("looks with four threads", lambda: threads(cluster, guest, o.engine, place))] + [
+                    (f"looks at what changes, {way}", lambda way=way: changes(cluster, guest, o.engine, place, o.rounds, False, way))
+                    for way in ("child away", "both away", "tour")]:
+                if "both ABIs" in what and guest != guests[0]:
+                    continue  # an x86-64 program that makes the other's calls
+                try:
+                    began = time.monotonic()
+                    run()
+                    print(f"ok      {guest.name} {what}, {time.monotonic() - began:.1f} s", flush=True)
+                except (Failure, subprocess.SubprocessError) as e:
+                    failed += 1
+                    print(f"FAILED  {guest.name} {what}: {e}", flush=True)
     finally:
         cluster.down()
         shutil.rmtree(work, ignore_errors=True)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -18,6 +19,7 @@
 
 #include "daemon/names/source.hh"
 #include "daemon/names/store.hh"
+#include "vmm/names/layouts.hh"
 #include "vmm/names/reader.hh"
 
 namespace hpcvmm {
@@ -394,6 +396,45 @@ TEST_F(Names, WhenNobodyIsElsewhereItHoldsNothing) {
   source_.tick(90'000, false);
   EXPECT_EQ(source_.file_of(f.id, kNode.user), -1);
   EXPECT_EQ(content(learn("file")), "text") << "and begins anew";
+}
+
+TEST_F(Names, AStatusIsToldInEveryLayout) {
+  write("file", "text");
+  const Found f = learn("file");
+  ASSERT_NE(reader_.node(f.id), nullptr);
+  names::NodeFacts facts = Reader::facts(*reader_.node(f.id));
+  const struct stat& s = facts.status;
+  EXPECT_EQ(facts.wide.stx_ino, s.st_ino);
+  EXPECT_EQ(facts.wide.stx_mask & STATX_BASIC_STATS, STATX_BASIC_STATS);
+  std::array<std::uint32_t, 32> words{};
+  const auto put = [&facts, &words](names::Layout layout) {
+    words.fill(0x5a5a5a5a);
+    return names::write_status(facts, layout, reinterpret_cast<std::uint64_t>(words.data()));
+  };
+  ASSERT_EQ(put(names::Layout::Stat64), names::Written::Done);
+  EXPECT_EQ(words[2], 0x5a5a5a5aU) << "a gap";
+  EXPECT_EQ(words[10], 0x5a5a5a5aU) << "the other one";
+  EXPECT_EQ(words[11], 4U) << "the size";
+  EXPECT_EQ(words[4], s.st_mode);
+  EXPECT_EQ(words[22], static_cast<std::uint32_t>(s.st_ino));
+  EXPECT_EQ(words[24], 0x5a5a5a5aU) << "behind it";
+  facts.status.st_ino = 77;  // of a file system whose numbers are small
+  ASSERT_EQ(put(names::Layout::Stat32), names::Written::Done);
+  EXPECT_EQ(words[1], 77U);
+  EXPECT_EQ(words[5], 4U) << "the size";
+  EXPECT_EQ(words[16], 0x5a5a5a5aU) << "behind it";
+  facts.status.st_size = 0x8000'0000;
+  EXPECT_EQ(put(names::Layout::Stat32), names::Written::TooLarge);
+  EXPECT_EQ(words[0], 0x5a5a5a5aU);
+  facts.status.st_size = 4;
+  facts.status.st_ino = 0x1'0000'0000;
+  EXPECT_EQ(put(names::Layout::Stat32), names::Written::TooLarge);
+  facts.status.st_ino = 77;
+  facts.status.st_nlink = 0x10000;
+  EXPECT_EQ(put(names::Layout::Stat32), names::Written::TooLarge);
+  facts.status.st_nlink = 1;
+  facts.status.st_uid = 0x10000;
+  EXPECT_EQ(put(names::Layout::Stat32), names::Written::Unknown) << "home has an id for it";
 }
 
 }  // namespace

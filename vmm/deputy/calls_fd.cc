@@ -81,16 +81,10 @@ std::int64_t filter_entries(const Task& t, const Listing& listing, const DirentL
   return static_cast<std::int64_t>(kept);
 }
 
-/// File systems whose positions are 64-bit hashes give IA32 callers 32-bit ones: only int 0x80 tells them.
-SysRet host_listing(const CallContext& c) {
-  if (c.abi == Abi::X64) return pass(c);
-  return gate32(static_cast<std::uint64_t>(c.row.nr32), c.args);
-}
-
 SysRet list_directory(const CallContext& c, const DirentLayout& layout) {
   if (is_hidden(c.as_int(0))) return SysRet::fail(EBADF);
   for (;;) {
-    const SysRet rc = host_listing(c);
+    const SysRet rc = pass(c);
     if (rc.is_restart() || rc.value() <= 0) return rc;
     const ProcDir dir = proc_directory(c.as_int(0));
     if (dir == ProcDir::Other) return rc;

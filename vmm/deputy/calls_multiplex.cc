@@ -4,6 +4,7 @@
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/sys/messages.hh"
 #include "vmm/sys/table.hh"
 
 namespace hpcvmm::deputy {
@@ -24,19 +25,6 @@ SysRet run_row(Task& t, Call call, const sys::Args& args) {
   return pass(c);
 }
 
-struct SocketCall {
-  Call call;
-  unsigned words;
-};
-// By number, from 1.  Source: linux/net.h.  accept, send and recv are their larger sisters with zeros.
-constexpr SocketCall kSocketCalls[] = {
-    {Call::socket, 3},   {Call::bind, 3},        {Call::connect, 3},     {Call::listen, 2},
-    {Call::accept4, 3},  {Call::getsockname, 3}, {Call::getpeername, 3}, {Call::socketpair, 4},
-    {Call::sendto, 4},   {Call::recvfrom, 4},    {Call::sendto, 6},      {Call::recvfrom, 6},
-    {Call::shutdown, 2}, {Call::setsockopt, 5},  {Call::getsockopt, 5},  {Call::sendmsg, 3},
-    {Call::recvmsg, 3},  {Call::accept4, 4},     {Call::recvmmsg, 5},    {Call::sendmmsg, 4},
-};
-
 // Operations of ipc(2).  Source: linux/ipc.h.
 constexpr std::uint64_t kShmAt = 21;
 constexpr std::uint64_t kShmDt = 22;
@@ -44,15 +32,14 @@ constexpr std::uint64_t kShmDt = 22;
 }  // namespace
 
 SysRet call_socketcall(const CallContext& c) {
-  const std::uint64_t number = c.arg(0);
-  if (number < 1 || number > std::size(kSocketCalls)) return SysRet::fail(EINVAL);
-  const SocketCall& target = kSocketCalls[number - 1];
+  const sys::SocketCall* const target = sys::socket_call(c.arg(0));
+  if (target == nullptr) return SysRet::fail(EINVAL);
   // Copied once, so that another thread cannot change a descriptor after it has been looked at.
   std::uint32_t words[6]{};
-  if (!mem::copy_in(words, c.arg(1), target.words * sizeof words[0])) return SysRet::fail(EFAULT);
+  if (!mem::copy_in(words, c.arg(1), target->words * sizeof words[0])) return SysRet::fail(EFAULT);
   sys::Args args{};
-  for (unsigned i = 0; i < target.words; ++i) args[i] = words[i];
-  return run_row(c.task, target.call, args);
+  for (unsigned i = 0; i < target->words; ++i) args[i] = words[i];
+  return run_row(c.task, target->call, args);
 }
 
 SysRet call_ipc(const CallContext& c) {

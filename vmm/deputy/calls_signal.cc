@@ -5,12 +5,14 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <vector>
 
 #include "vmm/deputy/calls.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/sys/marshal.hh"
 #include "vmm/sys/sigframe.hh"
 
 namespace hpcvmm::deputy {
@@ -97,10 +99,51 @@ bool write_time(std::uint64_t at, bool wide, const Timespec64& v) {
       at, std::array<std::int32_t, 2>{static_cast<std::int32_t>(v.sec), static_cast<std::int32_t>(v.nsec)});
 }
 
+/// What stands for `bytes` of guest memory that argument `i` names: a copy, or itself.
+std::uint64_t copy_or_own(const CallContext& c, unsigned i, std::uint64_t bytes) {
+  const std::uint64_t copy = bytes != 0 ? host_gate().staged(i, c.arg(i), bytes) : 0;
+  return copy != 0 ? copy : c.arg(i);
+}
+
 bool wide_time(const CallContext& c) {
   return c.abi == Abi::X64 || c.row.call == sys::Call::ppoll_time64 ||
          c.row.call == sys::Call::pselect6_time64;
 }
+
+/// The three sets of pselect6, of which the 64-bit call uses copies of ours where the guest's will not do:
+/// those of IA32 end at a multiple of 32 descriptors, and of a process that is away there are copies already.
+class DescriptorSets {
+ public:
+  DescriptorSets(const CallContext& c, int descriptors) : c_(c) {
+    const auto n = static_cast<std::uint32_t>(descriptors);
+    const std::uint32_t bytes = sys::fd_set_bytes(c.abi, n);
+    if (bytes == 0 || (c.abi == Abi::X64 && !host_gate().has_copies())) return;
+    const std::uint32_t host = sys::fd_set_bytes(Abi::X64, n);
+    room_.resize(3 * host);
+    for (unsigned i = 0; i < 3; ++i) {
+      std::byte* const set = room_.data() + i * host;
+      // A set that is not there as a whole: the kernel says what it says.
+      if (c.arg(i + 1) == 0 || !mem::copy_in(set, c.arg(i + 1), bytes)) continue;
+      sets_[i] = set;
+    }
+    bytes_ = bytes;
+  }
+  [[nodiscard]] std::uint64_t at(unsigned i) const {
+    return sets_[i - 1] != nullptr ? word(sets_[i - 1]) : c_.arg(i);
+  }
+  /// False: EFAULT.
+  [[nodiscard]] bool give_back() const {
+    for (unsigned i = 0; i < 3; ++i)
+      if (sets_[i] != nullptr && !mem::copy_out(c_.arg(i + 1), sets_[i], bytes_)) return false;
+    return true;
+  }
+
+ private:
+  const CallContext& c_;
+  std::vector<std::byte> room_;
+  std::array<std::byte*, 3> sets_{};
+  std::size_t bytes_ = 0;
+};
 
 }  // namespace
 
@@ -292,9 +335,9 @@ SysRet call_ppoll(const CallContext& c) {
   const int timed = read_time(c.arg(2), wide_time(c), time);
   if (timed < 0 || touches_zone(c.arg(0), c.arg(1) * 8)) return SysRet::fail(EFAULT);
   const std::uint64_t host_mask = mask & ~kForcedSignals;
-  const SysRet rc =
-      wait_with_mask(c.task, masked ? &mask : nullptr, SYS_ppoll,
-                     {c.arg(0), c.arg(1), timed != 0 ? word(&time) : 0, masked ? word(&host_mask) : 0, 8, 0});
+  const SysRet rc = wait_with_mask(c.task, masked ? &mask : nullptr, SYS_ppoll,
+                                   {copy_or_own(c, 0, c.arg(1) * 8), c.arg(1), timed != 0 ? word(&time) : 0,
+                                    masked ? word(&host_mask) : 0, 8, 0});
   // The time left is written back whatever happened, except on a restart, where Linux keeps the caller's
   // value too.
   if (timed != 0 && !rc.is_restart()) static_cast<void>(write_time(c.arg(2), wide_time(c), time));
@@ -321,13 +364,15 @@ SysRet call_pselect6(const CallContext& c) {
   const std::size_t set_bytes = (static_cast<std::size_t>(n) + 63) / 64 * 8;
   for (unsigned i = 1; i <= 3; ++i)
     if (c.arg(i) != 0 && touches_zone(c.arg(i), set_bytes)) return SysRet::fail(EFAULT);
+  DescriptorSets sets(c, n);
   const std::uint64_t host_mask = mask & ~kForcedSignals;
   const std::array<std::uint64_t, 2> host_pair{masked ? word(&host_mask) : 0, 8};
   const SysRet rc = wait_with_mask(
       c.task, masked ? &mask : nullptr, SYS_pselect6,
-      {c.arg(0), c.arg(1), c.arg(2), c.arg(3), timed != 0 ? word(&time) : 0, word(host_pair.data())});
+      {c.arg(0), sets.at(1), sets.at(2), sets.at(3), timed != 0 ? word(&time) : 0, word(host_pair.data())});
+  const bool written = rc.is_error() || rc.is_restart() || sets.give_back();
   if (timed != 0 && !rc.is_restart()) static_cast<void>(write_time(c.arg(4), wide_time(c), time));
-  return rc;
+  return written ? rc : SysRet::fail(EFAULT);
 }
 
 SysRet call_epoll_pwait(const CallContext& c) {
@@ -346,7 +391,8 @@ SysRet call_epoll_pwait(const CallContext& c) {
   }
   const std::uint64_t host_mask = mask & ~kForcedSignals;
   return wait_with_mask(c.task, masked ? &mask : nullptr, static_cast<std::uint64_t>(c.row.nr64),
-                        {c.arg(0), c.arg(1), c.arg(2), time, masked ? word(&host_mask) : 0, 8});
+                        {c.arg(0), copy_or_own(c, 1, c.as_int(2) > 0 ? c.arg(2) * 12 : 0), c.arg(2), time,
+                         masked ? word(&host_mask) : 0, 8});
 }
 
 SysRet call_old_select(const CallContext& c) {

@@ -20,6 +20,7 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/home.hh"
 #include "vmm/deputy/host.hh"
+#include "vmm/deputy/low_memory.hh"
 #include "vmm/deputy/numbers.hh"
 #include "vmm/deputy/signals.hh"
 #include "vmm/deputy/stacks.hh"
@@ -257,6 +258,7 @@ void become_child(Task& t, const CloneArgs& a, std::uint64_t mask, Abi abi) {
   t.robust = {};  // as the kernel does in copy_process()
   free_locks_of_libc();
   forget_guest_numbers();
+  forget_low();
   unlock_after_fork(t);
   accounts_of_fork_child();
   if (t.debug != nullptr) debug_after_fork_child(t);

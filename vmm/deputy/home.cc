@@ -7,6 +7,7 @@
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/launch.hh"
+#include "vmm/deputy/low_memory.hh"
 #include "vmm/deputy/names.hh"
 #include "vmm/deputy/numbers.hh"
 #include "vmm/deputy/share.hh"
@@ -28,6 +29,7 @@ void set_migrate_hooks() {
   hooks.cluster_fd = cluster_fd;
   hooks.affinity = set_affinity_from_outside;
   hooks.start_share_server = start_share_server;
+  hooks.open_small = open_small;
   hooks.leaves = show_copied_names;
   hooks.is_back = show_own_names;
   hooks.used_away = note_used_away;

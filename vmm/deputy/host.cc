@@ -14,6 +14,7 @@
 #include "vmm/deputy/debug.hh"
 #include "vmm/deputy/fork_locks.hh"
 #include "vmm/deputy/gate.hh"
+#include "vmm/deputy/low_memory.hh"
 #include "vmm/mem/lock.hh"
 #include "vmm/mem/overlay.hh"
 #include "vmm/mem/user_copy.hh"
@@ -26,7 +27,13 @@ std::uint64_t staged(unsigned arg, std::uint64_t guest, std::uint64_t bytes) {
   return over != nullptr ? over->staged(arg, guest, bytes) : 0;
 }
 
-constexpr sys::HostGate kGate{gate64, gate32, mem::copy_in, mem::copy_out, is_hidden, staged};
+bool has_copies() {
+  const mem::Overlay* const over = mem::overlay();
+  return over != nullptr && !over->empty();
+}
+
+constexpr sys::HostGate kGate{gate64, gate32,     mem::copy_in, mem::copy_out, is_hidden,
+                              staged, has_copies, take_low,     give_low};
 
 constexpr rlim_t kHighest =
     4096;  // not higher: a process's descriptor table is as long as its largest number

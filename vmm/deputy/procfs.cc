@@ -20,6 +20,7 @@
 #include "vmm/deputy/cluster_view.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
+#include "vmm/deputy/low_memory.hh"
 #include "vmm/deputy/proc_text.hh"
 #include "vmm/deputy/seccomp.hh"
 #include "vmm/deputy/signals.hh"
@@ -151,7 +152,7 @@ proc_text::View view_of(const Task& t) {
   v.ia32 = t.process->abi == Abi::Ia32;
   v.is_vmm = [](std::uint64_t begin, std::uint64_t end) {
     const std::uint64_t bytes = end - begin;
-    return touches_zone(begin, bytes) || mem::touches_host_vdso(begin, bytes);
+    return touches_zone(begin, bytes) || mem::touches_host_vdso(begin, bytes) || is_low_page(begin, end);
   };
   return v;
 }
@@ -368,7 +369,8 @@ bool names_foreign_task(const Task& t, const char* name) {
 bool names_vmm_mapping(const char* name) {
   proc_text::Range r;
   return proc_text::parse_range(name, r) &&
-         (touches_zone(r.begin, r.end - r.begin) || mem::touches_host_vdso(r.begin, r.end - r.begin));
+         (touches_zone(r.begin, r.end - r.begin) || mem::touches_host_vdso(r.begin, r.end - r.begin) ||
+          is_low_page(r.begin, r.end));
 }
 
 }  // namespace hpcvmm::deputy

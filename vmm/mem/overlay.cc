@@ -25,6 +25,7 @@ std::uint64_t Overlay::staged(unsigned arg, std::uint64_t guest, std::uint64_t b
   for (unsigned i = 0; i < count_; ++i) {
     const OverlayArea& a = area_[i];
     if (a.arg != arg || a.guest != guest || bytes > a.bytes || (bytes == 0) != a.text) continue;
+    a.used = true;
     return reinterpret_cast<std::uint64_t>(a.data);
   }
   return 0;
@@ -49,6 +50,25 @@ const OverlayArea* Overlay::find(std::uint64_t guest, std::uint64_t& until) cons
   return nullptr;
 }
 
+void Overlay::add_piece(const OverlayArea& a, std::size_t from, std::size_t to) {
+  piece_[pieces_++] = {a.guest + from, a.data + from, to - from};
+}
+
+/// What has changed of an area whose copy the guest's memory had before, in at most `most` pieces.
+void Overlay::add_changes(const OverlayArea& a, unsigned most) {
+  const auto changed = [&a](std::size_t at) { return a.data[at] != a.before[at]; };
+  std::size_t end = a.bytes;
+  while (end > 0 && !changed(end - 1)) --end;
+  for (std::size_t at = 0; at < end; ++at) {
+    if (!changed(at)) continue;
+    std::size_t stop = at + 1;
+    while (stop < end && changed(stop)) ++stop;
+    if (!a.apart || --most == 0) stop = end;
+    add_piece(a, at, stop);
+    at = stop;
+  }
+}
+
 void Overlay::finish(std::int64_t result) {
   pieces_ = 0;
   for (unsigned i = 0; i < count_; ++i) {
@@ -58,15 +78,12 @@ void Overlay::finish(std::int64_t result) {
       if (result <= 0) continue;
       const std::uint64_t n = std::min<std::uint64_t>(
           static_cast<std::uint64_t>(std::min<std::int64_t>(result, INT32_MAX)) * a.unit, a.bytes);
-      piece_[pieces_++] = {a.guest, a.data, static_cast<std::size_t>(n)};
+      if (a.used) add_piece(a, 0, static_cast<std::size_t>(n));
       result -= static_cast<std::int64_t>(n / a.unit);
       continue;
     }
-    std::size_t first = 0;
-    std::size_t end = a.bytes;
-    while (first < end && a.data[first] == a.before[first]) ++first;
-    while (end > first && a.data[end - 1] == a.before[end - 1]) --end;
-    if (end > first) piece_[pieces_++] = {a.guest + first, a.data + first, end - first};
+    // One piece at least is left for each area behind it.
+    add_changes(a, static_cast<unsigned>(kMostPieces) - pieces_ - (count_ - i - 1));
   }
   count_ = 0;
 }

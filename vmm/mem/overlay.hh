@@ -21,6 +21,9 @@ struct OverlayArea {
   bool text = false;  ///< ends with a 0
   std::byte* data = nullptr;
   const std::byte* before = nullptr;  ///< out without unit: what the guest's memory held
+  bool apart = false;                 ///< sys::Area
+  /// Somebody was given the copy, or wrote to it.  If not, the kernel had the guest's own memory.
+  mutable bool used = false;
 };
 
 /// Bytes to be written to the guest's memory.
@@ -33,7 +36,8 @@ struct OverlayPiece {
 /// Threads: its owner's only, but while that waits (then whoever answers it).
 class Overlay {
  public:
-  static constexpr std::size_t kMost = 20;  // sys::kMaxAreas
+  static constexpr std::size_t kMost = 20;        // sys::kMaxAreas
+  static constexpr std::size_t kMostPieces = 64;  ///< a poll of that many descriptors
 
   void clear() { count_ = pieces_ = 0; }
   [[nodiscard]] bool empty() const { return count_ == 0; }
@@ -48,15 +52,18 @@ class Overlay {
   /// Copies what the overlay has of [guest, guest + bytes) and calls rest(guest, at, bytes) for the
   /// remaining pieces, `at` being their offset; false when that is.
   template <class Rest> bool read(void* to, std::uint64_t guest, std::size_t bytes, Rest rest) const {
-    return walk(guest, bytes, rest, [to](std::byte* copy, std::size_t at, std::size_t n) {
-      __builtin_memcpy(static_cast<std::byte*>(to) + at, copy, n);
-    });
+    return walk(guest, bytes, rest,
+                [to](const OverlayArea& a, std::size_t skip, std::size_t at, std::size_t n) {
+                  __builtin_memcpy(static_cast<std::byte*>(to) + at, a.data + skip, n);
+                });
   }
   template <class Rest>
   bool write(std::uint64_t guest, const void* from, std::size_t bytes, Rest rest) const {
-    return walk(guest, bytes, rest, [from](std::byte* copy, std::size_t at, std::size_t n) {
-      __builtin_memcpy(copy, static_cast<const std::byte*>(from) + at, n);
-    });
+    return walk(guest, bytes, rest,
+                [from](const OverlayArea& a, std::size_t skip, std::size_t at, std::size_t n) {
+                  a.used = true;
+                  __builtin_memcpy(a.data + skip, static_cast<const std::byte*>(from) + at, n);
+                });
   }
 
   /// The call has ended with `result` (an errno: negative).  Finds out what is to be written.
@@ -70,6 +77,8 @@ class Overlay {
 
  private:
   [[nodiscard]] const OverlayArea* find(std::uint64_t guest, std::uint64_t& until) const;
+  void add_piece(const OverlayArea& a, std::size_t from, std::size_t to);
+  void add_changes(const OverlayArea& a, unsigned most);
   template <class Rest, class Take>
   bool walk(std::uint64_t guest, std::size_t bytes, Rest rest, Take take) const {
     for (std::size_t at = 0; at < bytes;) {
@@ -77,7 +86,7 @@ class Overlay {
       const OverlayArea* const a = find(guest + at, until);
       const auto n = static_cast<std::size_t>(until - (guest + at));
       if (a != nullptr) {
-        take(a->data + (guest + at - a->guest), at, n);
+        take(*a, static_cast<std::size_t>(guest + at - a->guest), at, n);
       } else if (!rest(guest + at, at, n)) {
         return false;
       }
@@ -87,7 +96,7 @@ class Overlay {
   }
 
   std::array<OverlayArea, kMost> area_;
-  std::array<OverlayPiece, kMost> piece_;
+  std::array<OverlayPiece, kMostPieces> piece_;
   unsigned count_ = 0, pieces_ = 0;
 };
 

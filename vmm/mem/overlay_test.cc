@@ -53,6 +53,8 @@ TEST_F(OverlayTest, WhatTheResultCountsIsWritten) {
   char second[8] = "SECOND";
   ASSERT_TRUE(over_.add({at(guest_), 4, 1, 1, true, false, bytes(copy_), nullptr}));
   ASSERT_TRUE(over_.add({at(guest_) + 8, 6, 1, 1, true, false, bytes(second), nullptr}));
+  EXPECT_NE(over_.staged(1, at(guest_), 4), 0U);
+  EXPECT_NE(over_.staged(1, at(guest_) + 8, 6), 0U);
   over_.finish(7);
   ASSERT_EQ(over_.pieces(), 2U);
   EXPECT_EQ(over_.piece(1).bytes, 3U);
@@ -76,6 +78,42 @@ TEST_F(OverlayTest, OnlyWhatHasChangedOfAStructIsWritten) {
   ASSERT_EQ(over_.pieces(), 1U);
   EXPECT_EQ(over_.piece(0).guest, at(guest_) + 2);
   EXPECT_EQ(over_.piece(0).bytes, 2U);
+}
+
+TEST_F(OverlayTest, WhatTheKernelWroteElsewhereIsNotWrittenFromTheCopy) {
+  char second[8] = "SECOND";
+  ASSERT_TRUE(over_.add({at(guest_), 4, 1, 1, true, false, bytes(copy_), nullptr}));
+  ASSERT_TRUE(over_.add({at(guest_) + 8, 6, 1, 1, true, false, bytes(second), nullptr}));
+  EXPECT_NE(over_.staged(1, at(guest_) + 8, 6), 0U);
+  over_.finish(7);
+  ASSERT_EQ(over_.pieces(), 1U);
+  EXPECT_EQ(over_.piece(0).guest, at(guest_) + 8);
+  EXPECT_EQ(over_.piece(0).bytes, 3U);
+}
+
+TEST_F(OverlayTest, WhatLiesApartIsWrittenApart) {
+  auto* const before = reinterpret_cast<const std::byte*>(before_);
+  ASSERT_TRUE(over_.add({at(guest_), 8, 1, 0, true, false, bytes(copy_), before, true}));
+  copy_[0] = copy_[4] = 'x';
+  over_.finish(1);
+  ASSERT_EQ(over_.pieces(), 2U);
+  EXPECT_EQ(over_.piece(0).bytes, 1U);
+  EXPECT_EQ(over_.piece(1).guest, at(guest_) + 4);
+}
+
+TEST_F(OverlayTest, MorePiecesThanThereArePlacesForBecomeOne) {
+  static char many[512];
+  static const char old[512] = {};
+  for (unsigned i = 0; i < sizeof many; i += 2) many[i] = 1;
+  ASSERT_TRUE(over_.add(
+      {0x1000, sizeof many, 1, 0, true, false, bytes(many), reinterpret_cast<const std::byte*>(old), true}));
+  ASSERT_TRUE(
+      over_.add({0x2000, 4, 1, 0, true, false, bytes(copy_), reinterpret_cast<const std::byte*>(old)}));
+  over_.finish(1);
+  ASSERT_EQ(over_.pieces(), Overlay::kMostPieces);
+  EXPECT_EQ(over_.piece(62).guest, 0x1000U + 124);
+  EXPECT_EQ(over_.piece(62).bytes, 511U - 124);
+  EXPECT_EQ(over_.piece(63).guest, 0x2000U);
 }
 
 TEST(Writable, ProbesWithoutWriting) {

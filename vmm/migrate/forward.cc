@@ -19,6 +19,7 @@ namespace {
 constexpr std::uint8_t kIn = 1;
 constexpr std::uint8_t kOut = 2;
 constexpr std::uint8_t kText = 4;
+constexpr std::uint8_t kApart = 8;
 
 /// On the wire: a blob is Count, `areas` times Piece, then the data of the pieces that have some.
 struct Count {
@@ -99,7 +100,7 @@ bool take_area(const sys::Area& a, Piece& piece, const Owns& owns, Blob& out) {
   }
   if (!is_near(a.guest, a.bytes, a.out, owns)) return false;
   if (a.out && !mem::is_writable(a.guest, a.bytes)) return false;
-  piece.flags = static_cast<std::uint8_t>((a.in ? kIn : 0) | (a.out ? kOut : 0));
+  piece.flags = static_cast<std::uint8_t>((a.in ? kIn : 0) | (a.out ? kOut : 0) | (a.apart ? kApart : 0));
   if (!a.in) return true;
   out.resize(at + a.bytes);
   if (mem::copy_in(out.data() + at, a.guest, a.bytes)) return true;
@@ -119,8 +120,14 @@ void pack_call(const GuestRegs& regs, Abi abi, const Owns& owns, Blob& out) {
   Count count{};
   const std::size_t head = sizeof count + plan.count * sizeof pieces[0];
   out.resize(head);
-  for (const sys::Area& a : plan.all())
-    if (take_area(a, pieces[count.areas], owns, out)) ++count.areas;
+  for (const sys::Area& a : plan.all()) {
+    if (take_area(a, pieces[count.areas], owns, out)) {
+      ++count.areas;
+    } else if (a.out && (a.arg == plan.vector_arg)) {
+      // The result counts bytes of all buffers of a vector, and an error may come behind some of them.
+      return out.clear();
+    }
+  }
   if (count.areas == 0) return out.clear();
   count.data = static_cast<std::uint32_t>(out.size() - head);
   const std::size_t used = sizeof count + count.areas * sizeof pieces[0];
@@ -154,8 +161,15 @@ bool unpack_call(const Left& left, const std::byte* data, std::size_t bytes, Blo
   std::byte* to = room.data();
   for (unsigned i = 0; i < count.areas; ++i) {
     const Piece& p = pieces[i];
-    mem::OverlayArea a{p.guest, p.bytes, p.arg, p.unit, (p.flags & kOut) != 0, (p.flags & kText) != 0,
-                       to,      nullptr};
+    mem::OverlayArea a{p.guest,
+                       p.bytes,
+                       p.arg,
+                       p.unit,
+                       (p.flags & kOut) != 0,
+                       (p.flags & kText) != 0,
+                       to,
+                       nullptr,
+                       (p.flags & kApart) != 0};
     if ((p.flags & kIn) != 0) {
       std::memcpy(to, from, p.bytes);
       if (a.text && to[p.bytes - 1] != std::byte{0}) return out.clear(), false;
@@ -196,7 +210,7 @@ bool apply_results(const Blob& data) {
   Count count{};
   if (!read_as(count, data.data(), data.size())) return false;
   std::size_t at = sizeof count + count.areas * sizeof(Piece);
-  if (count.areas > sys::kMaxAreas || data.size() < at) return false;
+  if (count.areas > mem::Overlay::kMostPieces || data.size() < at) return false;
   for (unsigned i = 0; i < count.areas; ++i) {
     Piece p{};
     std::memcpy(&p, data.data() + sizeof count + i * sizeof p, sizeof p);

@@ -23,6 +23,8 @@ struct HostHooks {
   int (*process_id)() = nullptr;
   /// hpcd's socket, open with O_PATH; -1: no cluster.
   int (*cluster_fd)() = nullptr;
+  /// open(2) as IA32 programs make it, without O_LARGEFILE; the kernel's result.
+  std::int64_t (*open_small)(const char* path, int flags) = nullptr;
   /// Somebody else has bound the process to these CPUs; empty: to none.
   void (*affinity)(const wire::view::CpuSet& cpus) = nullptr;
   /// The guest is stopped and its memory still here; every page of it is here again.

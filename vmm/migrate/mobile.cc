@@ -11,6 +11,7 @@
 #include <new>
 #include <utility>
 
+#include "vmm/migrate/asked.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/local_calls.hh"
@@ -249,10 +250,13 @@ void MobileVcpu::take_fp(const std::byte* fp, std::uint32_t bytes) {
 void MobileVcpu::answered(const Left& left, const std::byte* rest, std::uint32_t bytes) {
   left_ = left;
   static_cast<void>(used_.note(left.used_here));
-  const bool call = left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall64);
-  call_ = call ? left.regs.rax + 1 : 0;
-  // Its calls are answered at home anyway, and have other numbers.
-  if (left.kind == static_cast<std::uint8_t>(engine::ExitKind::Syscall32)) home_->names().forbid();
+  const auto kind = static_cast<engine::ExitKind>(left.kind);
+  call_ = 0;
+  if (kind == engine::ExitKind::Syscall64 || kind == engine::ExitKind::Syscall32) {
+    call_ = asked_of(left.regs, abi_of(kind)).number + 1;
+    // A program that mixes the ABIs: calls that nobody has looked at.
+    if (abi_of(kind) != (home_->who().ia32 ? Abi::Ia32 : Abi::X64)) home_->names().forbid();
+  }
   share_.give(home_->result_budget());
   overlay_.clear();
   if ((left.head.flags & kHasFp) != 0) take_fp(rest, bytes);

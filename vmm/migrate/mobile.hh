@@ -84,7 +84,7 @@ class MobileVcpu final : public engine::Vcpu {
   bool dead_kicked_ = false;  // a killed child's vCPU has been told to leave
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
-  std::uint64_t call_ = 0;   // the x86-64 call that left_ is, + 1; 0: another exit
+  std::uint64_t call_ = 0;   // the x86-64 call that does what left_ does, + 1; 0: unknown, or another exit
   bool tell_names_ = false;  // the remote does not know the circumstances yet
   // The data of the call that left_ is; the pager's until mail_ says so, then the thread's.
   mem::Overlay overlay_;

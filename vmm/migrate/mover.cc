@@ -210,7 +210,9 @@ void Home::hear_message(const void* message, std::size_t bytes, int (&fds)[3]) {
     }
     case local::Type::FileTable: return files_.take_table(fds[0]);
     case local::Type::NamesHome:
-      return names_.take(fds[0], fds[1], {host().hide_fd, host().close_fd, host().cluster_fd});
+      return names_.take(
+          fds[0], fds[1],
+          {host().hide_fd, host().close_fd, host().cluster_fd, who_.ia32 ? host().open_small : nullptr});
     case local::Type::Attach: {
       local::Attach a{};
       if (!as(a, message, bytes) || link_.attached()) return;

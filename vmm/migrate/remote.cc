@@ -399,6 +399,7 @@ const char* Remote::make_engine(const Init& i) {
   if (missing_cpu_features(i.cpu_features, here) != 0)
     return "cpu: this node's lacks features the program may use";
   direct_ = i.engine == static_cast<std::uint8_t>(engine::Kind::Direct);
+  abi_ = i.ia32 != 0 ? Abi::Ia32 : Abi::X64;
   if (uffd_.fd() < 0)
     if (auto ok = uffd_.open(uffd_device); !ok) return "userfaultfd cannot be used on this node";
   if (direct_) {

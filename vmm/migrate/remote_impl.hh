@@ -62,6 +62,7 @@ class Runner {
   void loop();
   void run_guest();
   void leave(const engine::Exit& e, std::uint16_t flags);
+  bool before_leaving(const engine::Exit& e, const GuestRegs& regs);
   void pack(const engine::Exit& e, Left& l);
 
   Remote& remote_;
@@ -102,6 +103,8 @@ class Remote {
   bool owns(std::uint64_t page);
   forward::Budget& call_budget() { return call_budget_; }
   names::Calls& names() { return names_; }
+  /// Of the process.
+  [[nodiscard]] Abi abi() const { return abi_; }
   /// No other thread of the process has ever run here.
   [[nodiscard]] bool one_thread();
   /// CPU time of all its vCPUs.  Any thread.
@@ -203,6 +206,7 @@ class Remote {
   std::uint64_t vdso_table_ = 0;
   vdso::ClockOffsets clocks_;  // from Mapped on
   bool direct_ = false;
+  Abi abi_ = Abi::X64;
   std::atomic<bool> local_calls_{false};
   forward::Budget call_budget_;
   std::atomic<bool> entered_{false};  // at home, after Leave

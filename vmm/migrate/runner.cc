@@ -10,12 +10,14 @@
 #include "vmm/engine/direct/direct.hh"
 #include "vmm/mem/arena.hh"
 #include "vmm/mem/user_copy.hh"
+#include "vmm/migrate/asked.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
 #include "vmm/migrate/local_calls.hh"
 #include "vmm/migrate/remote_impl.hh"
 #include "vmm/migrate/step_out.hh"
 #include "vmm/sys/call_gate.hh"
+#include "vmm/sys/passthrough.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -182,8 +184,13 @@ void Runner::run_guest() {
     const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
     if (call && remote_.local_calls()) {
       const Abi abi = e.kind == engine::ExitKind::Syscall64 ? Abi::X64 : Abi::Ia32;
-      if (abi == Abi::X64 && may_look_ && remote_.names().answer(vcpu_->regs(), remote_.one_thread()))
-        continue;
+      if (abi == remote_.abi() && may_look_) {
+        std::int64_t result = 0;
+        if (remote_.names().answer(asked_of(vcpu_->regs(), abi), result, remote_.one_thread())) {
+          sys::set_result(vcpu_->regs(), abi, sys::SysRet::raw(result));
+          continue;
+        }
+      }
       const LocalCall done = call_here(vcpu_->regs(), abi, *this, remote_);
       if (done == LocalCall::Done) continue;
       if (done != LocalCall::Home) {
@@ -217,6 +224,16 @@ void Runner::pack(const engine::Exit& e, Left& l) {
   if (ahead) call_.clear();
 }
 
+/// Returns whether home shall say which descriptors are in use.
+bool Runner::before_leaving(const engine::Exit& e, const GuestRegs& regs) {
+  if (e.kind != engine::ExitKind::Syscall64 && e.kind != engine::ExitKind::Syscall32)
+    return remote_.names().before_leaving(nullptr, regs);
+  const Abi abi = e.kind == engine::ExitKind::Syscall64 ? Abi::X64 : Abi::Ia32;
+  // A call of the other ABI than the process's may do anything.
+  const names::Asked asked = abi == remote_.abi() ? asked_of(regs, abi) : names::Asked{};
+  return remote_.names().before_leaving(&asked, regs);
+}
+
 void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   Left l{};
   l.head.flags = flags;
@@ -235,11 +252,7 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   l.waited_us = waited_us_;
   waited_us_ = called_us_ = 0;
   kicked_.store(0);
-  using Why = names::Calls::Leaving;
-  const Why why = e.kind == engine::ExitKind::Syscall64   ? Why::Call64
-                  : e.kind == engine::ExitKind::Syscall32 ? Why::Call32
-                                                          : Why::Otherwise;
-  if (remote_.names().before_leaving(l.regs, why)) l.head.flags |= kWantsDescriptors;
+  if (before_leaving(e, l.regs)) l.head.flags |= kWantsDescriptors;
   FpState fp;
   Part fp_part{fp.area.data(), 0};
   if (e.kind == engine::ExitKind::Interrupted || e.kind == engine::ExitKind::Exception) {

@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "vmm/mem/user_copy.hh"
+#include "vmm/names/layouts.hh"
 
 namespace hpcvmm::names {
 
@@ -41,18 +42,12 @@ struct Answering {
   Id here;
   std::uint64_t generation = 0;
   bool fresh = false;
+  Layout layout = Layout::Stat;
+  std::int64_t result = 0;
 };
 thread_local Answering t_call;
 
 constexpr std::uint64_t bit(std::uint64_t n) { return std::uint64_t{1} << n; }
-
-/// The system call behind a result, as the kernel sees it: the arguments of x86-64.
-struct Args {
-  explicit Args(const GuestRegs& r) : a{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9} {}
-  std::array<std::uint64_t, 6> a;
-  std::uint64_t operator[](std::size_t i) const { return a[i]; }
-  [[nodiscard]] int fd(std::size_t i) const { return static_cast<int>(a[i]); }
-};
 
 /// Reading it now changes no access time.
 bool is_readable(std::int64_t until_ns) {
@@ -133,9 +128,9 @@ Found Calls::look(std::uint64_t path, int folder, bool follow, std::string& text
 }
 
 /// What was read was there all the time.  Then this is the call's result.
-bool Calls::done(GuestRegs& regs, std::int64_t result) const {
+bool Calls::done(std::int64_t result) const {
   if (reader_.generation() != t_call.generation) return false;
-  regs.rax = static_cast<std::uint64_t>(result);
+  t_call.result = result;
   return true;
 }
 
@@ -154,74 +149,74 @@ bool Calls::begin_call() {
   return true;
 }
 
+bool Calls::answer(const Asked& a, std::int64_t& result, bool alone) {
+  if (!reader_.there() || a.number == Asked::kOther || !begin_call()) return false;
+  t_call.layout = a.layout;
+  if (!answer_now(a, alone)) return false;
+  result = t_call.result;
+  return true;
+}
+
 // NOLINTNEXTLINE(readability-function-size): one case a call
-bool Calls::answer(GuestRegs& regs, bool alone) {
-  if (!reader_.there() || !begin_call()) return false;
-  const Args a(regs);
-  switch (regs.rax) {
-    case SYS_readlink: return readlink(regs, AT_FDCWD, a[0], a[1], a[2]);
-    case SYS_readlinkat: return readlink(regs, a.fd(0), a[1], a[2], a[3]);
-    case SYS_access: return access(regs, AT_FDCWD, a[0], a[1]);
-    case SYS_faccessat: return access(regs, a.fd(0), a[1], a[2]);
-    case SYS_faccessat2: return a.fd(3) == 0 && access(regs, a.fd(0), a[1], a[2]);
-    case SYS_stat: return status(regs, AT_FDCWD, a[0], a[1], true);
-    case SYS_lstat: return status(regs, AT_FDCWD, a[0], a[1], false);
-    case SYS_open: return open_file(regs, AT_FDCWD, a[0], a[1], alone);
-    case SYS_openat: return open_file(regs, a.fd(0), a[1], a[2], alone);
-    case SYS_newfstatat: {
-      const int flags = a.fd(3);
-      if ((flags & AT_EMPTY_PATH) != 0) {
-        std::array<char, 1> none{};
-        const File* const f = alone ? find(a.fd(0)) : nullptr;
-        return f != nullptr && t_call.fresh && is_valid(*f) &&
-               mem::copy_in_string(none.data(), a[1], 1) == 0 && put_status(regs, f->record, a[2]);
-      }
-      if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) != 0) return false;
-      return status(regs, a.fd(0), a[1], a[2], (flags & AT_SYMLINK_NOFOLLOW) == 0);
-    }
-    case SYS_close: return alone && close(regs, a.fd(0));
+bool Calls::answer_now(const Asked& a, bool alone) {
+  switch (a.number) {
+    case SYS_readlink: return readlink(AT_FDCWD, a[0], a[1], a[2]);
+    case SYS_readlinkat: return readlink(a.fd(0), a[1], a[2], a[3]);
+    case SYS_access: return access(AT_FDCWD, a[0], a[1]);
+    case SYS_faccessat: return access(a.fd(0), a[1], a[2]);
+    case SYS_faccessat2: return a.fd(3) == 0 && access(a.fd(0), a[1], a[2]);
+    case SYS_stat: return status(AT_FDCWD, a[0], a[1], true);
+    case SYS_lstat: return status(AT_FDCWD, a[0], a[1], false);
+    case SYS_open: return open_file(a, AT_FDCWD, a[0], a[1], alone);
+    case SYS_openat: return open_file(a, a.fd(0), a[1], a[2], alone);
+    case SYS_newfstatat: return status_at(a, a.fd(3), a[2], alone);
+    case SYS_statx:
+      // Told are the fields that everybody asks for, as they are for who asks for those alone.
+      t_call.layout = Layout::Statx;
+      return static_cast<std::uint32_t>(a[3]) == STATX_BASIC_STATS && status_at(a, a.fd(2), a[4], alone);
+    case SYS_close: return alone && close(a.fd(0));
     default: break;
   }
   if (!alone || files_.empty() || !t_call.fresh) return false;
   File* const f = find(a.fd(0));
   if (f == nullptr || !is_valid(*f)) return false;
-  switch (regs.rax) {
-    case SYS_read: return read(regs, *f, a[1], a[2], f->position, true);
-    case SYS_pread64: return static_cast<std::int64_t>(a[3]) >= 0 && read(regs, *f, a[1], a[2], a[3], false);
-    case SYS_lseek: return seek(regs, *f, static_cast<std::int64_t>(a[1]), a[2]);
-    case SYS_fstat: return put_status(regs, f->record, a[1]);
-    case SYS_ioctl: return static_cast<std::uint32_t>(a[1]) == TCGETS && done(regs, -ENOTTY);
+  switch (a.number) {
+    case SYS_read: return read(*f, a[1], a[2], f->position, true);
+    case SYS_pread64: return static_cast<std::int64_t>(a[3]) >= 0 && read(*f, a[1], a[2], a[3], false);
+    case SYS_lseek: return seek(*f, a);
+    case SYS_fstat: return put_status(f->record, a[1]);
+    case SYS_ioctl: return static_cast<std::uint32_t>(a[1]) == TCGETS && done(-ENOTTY);
     case SYS_fcntl:
-      if (a.fd(1) == F_GETFD) return done(regs, (f->flags & O_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+      if (a.fd(1) == F_GETFD) return done((f->flags & O_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
       if (a.fd(1) != F_SETFD) return false;
       f->flags = (f->flags & ~O_CLOEXEC) | ((a[2] & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
-      return done(regs, 0);
+      return done(0);
     default: return false;
   }
 }
 
-bool Calls::readlink(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t to, std::uint64_t bytes) {
+bool Calls::readlink(int folder, std::uint64_t path, std::uint64_t to, std::uint64_t bytes) {
   std::string text;
   const Found f = look(path, folder, false, text);
   const auto room = static_cast<std::int32_t>(bytes);
   if (f.error == kUnknown || room <= 0) return false;
-  if (f.error != 0) return done(regs, -f.error);
-  if (f.kind != Kind::Link) return done(regs, -EINVAL);
+  if (f.error != 0) return done(-f.error);
+  if (f.kind != Kind::Link) return done(-EINVAL);
   if (f.text.empty() || !is_readable(f.until_ns)) return false;
   std::array<char, wire::names::kMostLinkText> copy{};
   const std::size_t n = std::min({f.text.size(), copy.size(), static_cast<std::size_t>(room)});
   std::memcpy(copy.data(), f.text.data(), n);
   if (reader_.generation() != t_call.generation || !mem::copy_out(to, copy.data(), n)) return false;
-  return done(regs, static_cast<std::int64_t>(n));
+  return done(static_cast<std::int64_t>(n));
 }
 
-bool Calls::access(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t mode) {
+bool Calls::access(int folder, std::uint64_t path, std::uint64_t mode) {
   std::string text;
   const Found f = look(path, folder, true, text);
   const auto wanted = static_cast<std::uint32_t>(mode);
   if (f.error == kUnknown || (wanted & ~7U) != 0) return false;
-  if (f.error != 0) return done(regs, -f.error);
-  if (wanted == F_OK) return done(regs, 0);
+  if (f.error != 0) return done(-f.error);
+  if (wanted == F_OK) return done(0);
   // Writing depends on more than the mode; running a file, for root, as well.
   const Record* const node = reader_.node(f.id);
   if (node == nullptr && !reader_.is_refused(f.id)) miss(text);
@@ -229,39 +224,53 @@ bool Calls::access(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_
   const struct stat& s = Reader::facts(*node).status;
   Who who = t_call.who;
   if (who.powerful && (wanted & X_OK) != 0 && !S_ISDIR(s.st_mode)) who.powerful = false;
-  return Reader::may(who, s.st_uid, s.st_mode, wanted) && done(regs, 0);
+  return Reader::may(who, s.st_uid, s.st_mode, wanted) && done(0);
 }
 
-bool Calls::status(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t to, bool follow) {
+bool Calls::status(int folder, std::uint64_t path, std::uint64_t to, bool follow) {
   std::string text;
   const Found f = look(path, folder, follow, text);
   if (f.error == kUnknown) return false;
-  if (f.error != 0) return done(regs, -f.error);
+  if (f.error != 0) return done(-f.error);
   if (f.kind == Kind::Link) return false;
   const Record* const node = reader_.node(f.id);
   if (node == nullptr) {
     if (!reader_.is_refused(f.id)) miss(text);
     return false;
   }
-  return put_status(regs, node, to);
+  return put_status(node, to);
 }
 
-bool Calls::put_status(GuestRegs& regs, const Record* node, std::uint64_t to) {
+/// The status of what words 0 and 1 name.
+bool Calls::status_at(const Asked& a, int flags, std::uint64_t to, bool alone) {
+  if ((flags & AT_EMPTY_PATH) != 0) {
+    std::array<char, 1> none{};
+    const File* const f = alone ? find(a.fd(0)) : nullptr;
+    return f != nullptr && t_call.fresh && is_valid(*f) &&
+           (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) == 0 &&
+           mem::copy_in_string(none.data(), a[1], 1) == 0 && put_status(f->record, to);
+  }
+  if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) != 0) return false;
+  return status(a.fd(0), a[1], to, (flags & AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+bool Calls::put_status(const Record* node, std::uint64_t to) {
   const NodeFacts facts = Reader::facts(*node);
   if (!is_readable(facts.until_ns) || reader_.generation() != t_call.generation) return false;
-  return mem::put(to, facts.status) && done(regs, 0);
+  const Written written = write_status(facts, t_call.layout, to);
+  return written != Written::Unknown && done(written == Written::TooLarge ? -EOVERFLOW : 0);
 }
 
 // NOLINTNEXTLINE(readability-function-size): one condition after the other
-bool Calls::open_file(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t flags, bool alone) {
-  constexpr int kPlain =
-      O_CLOEXEC | O_NOCTTY | O_LARGEFILE | 0100000;  // O_LARGEFILE is 0 for 64-bit programs
+bool Calls::open_file(const Asked& a, int folder, std::uint64_t path, std::uint64_t flags, bool alone) {
+  constexpr int kLargeFile = 0100000;  // O_LARGEFILE is 0 for 64-bit programs
+  constexpr int kPlain = O_CLOEXEC | O_NOCTTY | O_LARGEFILE | kLargeFile;
   const auto how = static_cast<int>(flags);
   if ((how & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0) return false;
   std::string text;
   const Found f = look(path, folder, (how & O_NOFOLLOW) == 0, text);
   if (f.error == kUnknown) return false;
-  if (f.error != 0) return done(regs, -f.error);
+  if (f.error != 0) return done(-f.error);
   if (f.kind != Kind::File || (how & O_ACCMODE) != O_RDONLY || (how & ~kPlain) != 0) return false;
   const Record* const node = reader_.node(f.id);
   if (node == nullptr) {
@@ -271,18 +280,19 @@ bool Calls::open_file(GuestRegs& regs, int folder, std::uint64_t path, std::uint
   if ((node->flags & kContent) == 0 || !alone || !used_known_ || ~used_ == 0) return false;
   const NodeFacts& facts = Reader::facts(*node);
   const Who who = t_call.who;
+  const bool small = a.is_small && (how & kLargeFile) == 0;
+  if (small && facts.status.st_size > INT32_MAX) return false;
   if (!is_readable(facts.until_ns) || !Reader::may(who, facts.status.st_uid, facts.status.st_mode, 4))
     return false;
   const int descriptor = __builtin_ctzll(~used_);
-  if (!done(regs, descriptor)) return false;
+  if (!done(descriptor)) return false;
   const Hold hold(busy_);
   used_ |= bit(static_cast<unsigned>(descriptor));
-  files_.push_back({descriptor, how, 0, f.id, t_call.generation, node, std::move(text)});
+  files_.push_back({descriptor, how, small, 0, f.id, t_call.generation, node, std::move(text)});
   return true;
 }
 
-bool Calls::read(GuestRegs& regs, File& f, std::uint64_t to, std::uint64_t bytes, std::uint64_t at,
-                 bool moves) {
+bool Calls::read(File& f, std::uint64_t to, std::uint64_t bytes, std::uint64_t at, bool moves) {
   constexpr std::uint64_t kMostAtOnce = 256U << 10;
   const NodeFacts& facts = Reader::facts(*f.record);
   const std::uint64_t content = facts.content_bytes;
@@ -296,10 +306,12 @@ bool Calls::read(GuestRegs& regs, File& f, std::uint64_t to, std::uint64_t bytes
   if (reader_.generation() != t_call.generation) return false;
   if (n != 0 && !mem::copy_out(to, copy.data(), n)) return false;
   if (moves) f.position += n;
-  return done(regs, static_cast<std::int64_t>(n));
+  return done(static_cast<std::int64_t>(n));
 }
 
-bool Calls::seek(GuestRegs& regs, File& f, std::int64_t by, std::uint64_t whence) {
+bool Calls::seek(File& f, const Asked& a) {
+  const auto by = static_cast<std::int64_t>(a[1]);
+  const std::uint64_t whence = a[2];
   std::int64_t from = 0;
   if (whence == SEEK_CUR)
     from = static_cast<std::int64_t>(f.position);
@@ -309,14 +321,16 @@ bool Calls::seek(GuestRegs& regs, File& f, std::int64_t by, std::uint64_t whence
     return false;
   constexpr std::int64_t kFar = std::int64_t{1} << 40;
   if (by < -kFar || by > kFar || from + by < 0) return false;
-  if (!done(regs, from + by)) return false;
-  f.position = static_cast<std::uint64_t>(from + by);
+  const std::int64_t position = from + by;
+  if (a.seeks_far && !mem::put(a[3], position)) return false;
+  if (!done(a.seeks_far ? 0 : position)) return false;
+  f.position = static_cast<std::uint64_t>(position);
   return true;
 }
 
-bool Calls::close(GuestRegs& regs, int descriptor) {
+bool Calls::close(int descriptor) {
   const File* const f = find(descriptor);
-  if (f == nullptr || !done(regs, 0)) return false;
+  if (f == nullptr || !done(0)) return false;
   const Hold hold(busy_);
   used_ &= ~bit(static_cast<unsigned>(descriptor));
   files_.erase(files_.begin() + (f - files_.data()));
@@ -327,10 +341,9 @@ bool Calls::close(GuestRegs& regs, int descriptor) {
 
 /// Whether the call leaves the table of descriptors alone; the one it uses, -1: none.
 // NOLINTNEXTLINE(readability-function-size): a list
-bool Calls::keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor) {
-  const Args a(regs);
+bool Calls::keeps_descriptors(const Asked& a, std::int64_t& descriptor) {
   descriptor = -1;
-  switch (regs.rax) {
+  switch (a.number) {
     case SYS_brk:
     case SYS_munmap:
     case SYS_mprotect:
@@ -356,6 +369,8 @@ bool Calls::keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor) {
     case SYS_set_robust_list:
     case SYS_set_tid_address:
     case SYS_arch_prctl:
+    case SYS_set_thread_area:
+    case SYS_getrlimit:
     case SYS_rseq:
     case SYS_getuid:
     case SYS_geteuid:
@@ -371,6 +386,7 @@ bool Calls::keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor) {
     case SYS_faccessat:
     case SYS_readlinkat:
     case SYS_newfstatat:
+    case SYS_statx:
     case SYS_unlinkat:
     case SYS_read:
     case SYS_write:
@@ -390,27 +406,27 @@ bool Calls::keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor) {
   }
 }
 
-bool Calls::before_leaving(const GuestRegs& regs, Leaving why) {
+bool Calls::before_leaving(const Asked* asked, const GuestRegs& regs) {
   if (!reader_.there()) return false;
-  const bool call = why != Leaving::Otherwise;
-  // IA32's numbers mean other calls: any of them may do anything.
-  const bool known = why == Leaving::Call64;
+  const bool call = asked != nullptr;
+  // What is not known may do anything.
+  const bool known = call && asked->number != Asked::kOther;
   std::int64_t descriptor = -1;
-  bool keeps = known && keeps_descriptors(regs, descriptor);
+  bool keeps = known && keeps_descriptors(*asked, descriptor);
   bool wants = false;
   last_ = Last::Nothing;
   {
     const Hold hold(busy_);
     for (const File& f : files_) keeps = keeps && is_valid(f) && f.descriptor != descriptor;
     if (call && !keeps) {
-      const bool opens = known && (regs.rax == SYS_open || regs.rax == SYS_openat);
+      const bool opens = known && (asked->number == SYS_open || asked->number == SYS_openat);
       // A call that uses a file of ours, and nothing else.
-      const bool neutral = known && keeps_descriptors(regs, descriptor);
-      last_ = neutral                          ? Last::Nothing
-              : opens                          ? Last::Open
-              : known && regs.rax == SYS_close ? Last::Close
-                                               : Last::Other;
-      last_descriptor_ = static_cast<int>(regs.rdi);
+      const bool neutral = known && keeps_descriptors(*asked, descriptor);
+      last_ = neutral                               ? Last::Nothing
+              : opens                               ? Last::Open
+              : known && asked->number == SYS_close ? Last::Close
+                                                    : Last::Other;
+      last_descriptor_ = asked->fd(0);
       last_rip_ = regs.rip;
       last_rsp_ = regs.rsp;
       wants = opens && !used_known_ && circumstances_.flags != 0;
@@ -451,6 +467,7 @@ void Calls::flush() {
       Reopen r;
       r.descriptor = f.descriptor;
       r.flags = static_cast<std::uint32_t>(f.flags);
+      r.small = f.small ? 1 : 0;
       r.position = f.position;
       r.id = f.id;
       r.path_bytes = static_cast<std::uint32_t>(f.path.size());

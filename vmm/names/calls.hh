@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hpcvmm/base/cpu.hh"
+#include "vmm/names/asked.hh"
 #include "vmm/names/messages.hh"
 #include "vmm/names/reader.hh"
 
@@ -34,13 +35,12 @@ class Calls {
   /// Home was that far when it let the process run.
   void require(std::uint64_t epoch);
 
-  /// Makes the x86-64 call whose exit left these registers, if everything about it is known here; false:
-  /// nothing has happened.  `alone`: no other thread of the process runs.
-  bool answer(GuestRegs& regs, bool alone);
-  /// The thread is about to leave the guest for home: with a call of either ABI, or for another reason.
-  enum class Leaving : std::uint8_t { Call64, Call32, Otherwise };
+  /// Makes the call if everything about it is known here; false: nothing has happened.  `result` as the
+  /// kernel's; `alone`: no other thread of the process runs.
+  bool answer(const Asked& asked, std::int64_t& result, bool alone);
+  /// The thread is about to leave the guest for home, with a call or (nullptr) for another reason.
   /// Returns whether home shall say which descriptors are in use.
-  bool before_leaving(const GuestRegs& regs, Leaving why);
+  bool before_leaving(const Asked* asked, const GuestRegs& regs);
   /// It was let run again from here.
   void returned(const GuestRegs& regs);
   /// Everything that is open here becomes home's.
@@ -50,6 +50,7 @@ class Calls {
   struct File {
     int descriptor;
     int flags;
+    bool small;  ///< opened without O_LARGEFILE by an IA32 program
     std::uint64_t position;
     Id id;
     std::uint64_t generation;
@@ -58,6 +59,7 @@ class Calls {
   };
 
   bool begin_call();
+  bool answer_now(const Asked& a, bool alone);
   [[nodiscard]] bool is_fresh() const;
   bool is_known(int descriptor) const { return find(descriptor) != nullptr; }
   const File* find(int descriptor) const;
@@ -66,17 +68,18 @@ class Calls {
   Found look(std::uint64_t path, int folder, bool follow, std::string& text);
   void miss(const std::string& path);
   bool is_valid(const File& f) const;
-  bool done(GuestRegs& regs, std::int64_t result) const;
+  bool done(std::int64_t result) const;
 
-  bool readlink(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t to, std::uint64_t bytes);
-  bool access(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t mode);
-  bool status(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t to, bool follow);
-  bool open_file(GuestRegs& regs, int folder, std::uint64_t path, std::uint64_t flags, bool alone);
-  bool read(GuestRegs& regs, File& f, std::uint64_t to, std::uint64_t bytes, std::uint64_t at, bool moves);
-  bool seek(GuestRegs& regs, File& f, std::int64_t by, std::uint64_t whence);
-  bool put_status(GuestRegs& regs, const Record* node, std::uint64_t to);
-  bool close(GuestRegs& regs, int descriptor);
-  static bool keeps_descriptors(const GuestRegs& regs, std::int64_t& descriptor);
+  bool readlink(int folder, std::uint64_t path, std::uint64_t to, std::uint64_t bytes);
+  bool access(int folder, std::uint64_t path, std::uint64_t mode);
+  bool status(int folder, std::uint64_t path, std::uint64_t to, bool follow);
+  bool open_file(const Asked& a, int folder, std::uint64_t path, std::uint64_t flags, bool alone);
+  bool read(File& f, std::uint64_t to, std::uint64_t bytes, std::uint64_t at, bool moves);
+  bool seek(File& f, const Asked& a);
+  bool status_at(const Asked& a, int flags, std::uint64_t to, bool alone);
+  bool put_status(const Record* node, std::uint64_t to);
+  bool close(int descriptor);
+  static bool keeps_descriptors(const Asked& a, std::int64_t& descriptor);
 
   Ask ask_;
   Tell tell_;

@@ -141,7 +141,12 @@ const char* Home::reopen(const Reopen& r, const char* path) const {
     return ::fstat(fd, &s) == 0 && r.id == Id{s.st_dev, s.st_ino};
   };
   const int flags = static_cast<int>(r.flags);
-  int fd = ::open(path, flags);
+  // A descriptor shows how it was opened, to fcntl(F_GETFL) and in /proc.
+  const auto open = [this, &r](const char* name, int how) {
+    if (r.small == 0 || hooks_.open_small == nullptr) return ::open(name, how);
+    return static_cast<int>(hooks_.open_small(name, how));
+  };
+  int fd = open(path, flags);
   if (fd >= 0 && !is_it(fd)) {
     ::close(fd);
     fd = -1;
@@ -152,7 +157,7 @@ const char* Home::reopen(const Reopen& r, const char* path) const {
     const int held = hold_of(r.id);
     if (held < 0) return "a file that it had open has gone before home could open it";
     std::snprintf(kept, sizeof kept, "/proc/self/fd/%d", held);
-    fd = ::open(kept, flags & ~O_NOFOLLOW);
+    fd = open(kept, flags & ~O_NOFOLLOW);
     ::close(held);
     if (fd < 0) return "a file that it had open cannot be opened at home";
   }

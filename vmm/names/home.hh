@@ -17,6 +17,8 @@ class Home {
     int (*hide_fd)(int fd, int* owner) = nullptr;
     void (*close_fd)(int fd) = nullptr;
     int (*cluster_fd)() = nullptr;  ///< hpcd's socket, open with O_PATH
+    /// open(2) as an IA32 program's, without O_LARGEFILE; the kernel's result.
+    std::int64_t (*open_small)(const char* path, int flags) = nullptr;
   };
 
   /// hpcd's page and bell (wire::local::NamesHome).  Takes the descriptors.

@@ -29,7 +29,7 @@ struct Reopen {
   std::uint64_t position = 0;
   wire::names::Id id;
   std::uint32_t path_bytes = 0;  ///< of the path behind it: as the guest named it
-  std::uint32_t reserved = 0;
+  std::uint32_t small = 0;       ///< 1: by an IA32 call without O_LARGEFILE
 };
 
 }  // namespace hpcvmm::names

@@ -1,11 +1,12 @@
 // An IA32 task's inner pointers have 32 bits and cannot name the zone, so only x86-64 structures are copied
-// in and checked here -- and the few structures that carry 64-bit addresses in both ABIs.
+// in and checked here -- and the few structures that carry 64-bit addresses in both ABIs.  Vectors of IA32
+// are translated where what they name is in copies.
 #include "vmm/sys/deep.hh"
-
-#include <sys/uio.h>
 
 #include <csignal>
 #include <cstring>
+
+#include "vmm/sys/messages.hh"
 
 namespace hpcvmm::sys {
 namespace {
@@ -90,17 +91,58 @@ SysRet pass_keyctl(const Passing& p) {
 
 }  // namespace
 
+std::size_t stage_iovec(const Passing& p, iovec* iov, std::size_t count) {
+  if (p.gate.staged == nullptr) return 0;
+  std::size_t staged = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t copy =
+        iov[i].iov_len == 0 ? 0 : p.gate.staged(1, address_of(iov[i].iov_base), iov[i].iov_len);
+    if (copy == 0) continue;
+    iov[i].iov_base = std::bit_cast<void*>(copy);
+    ++staged;
+  }
+  return staged;
+}
+
+namespace {
+
+// The 64-bit call with vectors of ours, if there are copies.  Both kernel entries do the same with them.
+SysRet pass_iovec32(const Passing& p) {
+  switch (p.row.call) {
+    case Call::readv:
+    case Call::writev:
+    case Call::preadv:
+    case Call::pwritev:
+    case Call::preadv2:
+    case Call::pwritev2: break;
+    default: return p.issue();
+  }
+  const auto count = static_cast<std::int32_t>(p.arg(2));
+  if (p.gate.has_copies == nullptr || !p.gate.has_copies() || count <= 0 ||
+      count > static_cast<std::int32_t>(kMaxIov))
+    return p.issue();
+  std::array<iovec, kMaxIov> iov;
+  const auto n = static_cast<std::size_t>(count);
+  if (!read_iovec(Abi::Ia32, p.gate.copy_in, p.arg(1), n, iov.data()) || stage_iovec(p, iov.data(), n) == 0)
+    return p.issue();
+  Args a{p.arg(0), address_of(iov.data()), n, 0, 0, 0};
+  if (p.row.call == Call::preadv || p.row.call == Call::pwritev) a[3] = p.arg(3);
+  if (p.row.call == Call::preadv2 || p.row.call == Call::pwritev2) {
+    a[3] = (p.arg(3) & 0xffff'ffffU) | p.arg(4) << 32U;
+    a[5] = p.arg(5);
+  }
+  return p.issue64(p.row.nr64, a);
+}
+
+}  // namespace
+
 SysRet pass_iovec(const Passing& p) {
+  if (p.abi == Abi::Ia32) return pass_iovec32(p);
   // Zero segments: let the kernel say what it says.
-  if (p.abi == Abi::Ia32 || p.args[2] == 0) return p.issue();
+  if (p.args[2] == 0) return p.issue();
   std::array<iovec, kMaxIov> iov;
   if (const int e = take_iovec(p, p.args[1], p.args[2], iov.data()); e != 0) return SysRet::fail(e);
-  if (p.gate.staged != nullptr)
-    for (std::size_t i = 0; i < p.args[2]; ++i) {
-      const std::uint64_t copy =
-          iov[i].iov_len == 0 ? 0 : p.gate.staged(1, address_of(iov[i].iov_base), iov[i].iov_len);
-      if (copy != 0) iov[i].iov_base = std::bit_cast<void*>(copy);
-    }
+  stage_iovec(p, iov.data(), p.args[2]);
   Args a = p.args;
   a[1] = address_of(iov.data());
   return p.issue(a);

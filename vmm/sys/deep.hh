@@ -1,6 +1,8 @@
 // Calls whose addresses do not all stand in registers.  Internal to vmm/sys.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -49,8 +51,12 @@ constexpr bool forbidden(std::uint64_t begin, std::uint64_t bytes) {
 /// Dispatches a row whose shape says deep.
 SysRet pass_deep(const Passing& p);
 SysRet pass_iovec(const Passing& p);
+/// Puts the copies that there are in place of what the vectors of argument 1 name; how many there were.
+std::size_t stage_iovec(const Passing& p, iovec* iov, std::size_t count);
 SysRet pass_process_vm(const Passing& p);
 SysRet pass_message(const Passing& p);
+/// Of an IA32 program, whose inner pointers have 32 bits.
+SysRet pass_message32(const Passing& p);
 SysRet pass_fcntl(const Passing& p);
 SysRet pass_semctl(const Passing& p);
 SysRet pass_ioctl(const Passing& p);

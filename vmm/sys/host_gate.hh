@@ -22,8 +22,15 @@ struct HostGate {
   /// True for a descriptor of the VMM's own: for the guest it is not there (EBADF).  nullptr: there are none.
   bool (*hides_fd)(std::int32_t fd) = nullptr;
   /// The address of a copy that stands for `bytes` of guest memory where argument `arg` leads (0: a text);
-  /// 0: there is none.  nullptr: never.  Source: marshal.hh.
+  /// 0: there is none.  nullptr: never.  Who is given a copy lets the kernel use it: what the call writes is
+  /// then taken from there.  Source: marshal.hh.
   std::uint64_t (*staged)(unsigned arg, std::uint64_t guest, std::uint64_t bytes) = nullptr;
+  /// Whether there are copies at all.
+  bool (*has_copies)() = nullptr;
+  /// Memory below 4 GiB that no IA32 program can have, for `int $0x80` to name: the caller's until it is
+  /// given back.  0: there is no room.  nullptr: never.
+  std::uint64_t (*take_low)(std::size_t bytes) = nullptr;
+  void (*give_low)(std::uint64_t at, std::size_t bytes) = nullptr;
 };
 
 }  // namespace hpcvmm::sys

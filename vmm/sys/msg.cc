@@ -99,9 +99,24 @@ bool give_back(const Passing& p, const msghdr& m, std::uint64_t guest) {
          put(offsetof(msghdr, msg_flags), &m.msg_flags, sizeof m.msg_flags);
 }
 
+// Copies in place of what a message names in guest memory.  The header is ours, so its lengths stay.
+void stage_message(const Passing& p, msghdr& m, bool sending) {
+  if (p.gate.staged == nullptr) return;
+  stage_iovec(p, m.msg_iov, m.msg_iovlen);
+  constexpr socklen_t kLongest = sizeof(sockaddr_storage);  // the kernel writes no more of a name
+  const socklen_t name = sending ? m.msg_namelen : std::min(m.msg_namelen, kLongest);
+  const auto stage = [&p](void*& at, std::size_t bytes) {
+    const std::uint64_t copy = at == nullptr || bytes == 0 ? 0 : p.gate.staged(1, address_of(at), bytes);
+    if (copy != 0) at = std::bit_cast<void*>(copy);
+  };
+  stage(m.msg_name, name);
+  if (!sending) stage(m.msg_control, m.msg_controllen);
+}
+
 SysRet pass_one(const Passing& p, bool sending) {
   Batch b;
   if (const int e = take_message(p, b, p.args[1], sending); e != 0) return SysRet::fail(e);
+  stage_message(p, b.headers[0].msg_hdr, sending);
   Args a = p.args;
   a[1] = address_of(&b.headers[0].msg_hdr);
   const SysRet r = p.issue(a);
@@ -148,9 +163,7 @@ bool time_is_up(const Passing& p, bool sending) {
 }  // namespace
 
 SysRet pass_message(const Passing& p) {
-  // IA32: inner pointers have 32 bits.  Control data is laid out differently, so the kernel's own entry must
-  // do it.
-  if (p.abi == Abi::Ia32) return p.issue();
+  if (p.abi == Abi::Ia32) return pass_message32(p);
   const Call call = p.row.call;
   const bool sending = call == Call::sendmsg || call == Call::sendmmsg;
   if (call == Call::sendmsg || call == Call::recvmsg) return pass_one(p, sending);

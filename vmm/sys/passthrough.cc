@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 
 #include "vmm/sys/deep.hh"
+#include "vmm/sys/low.hh"
 #include "vmm/sys/marshal.hh"
 
 namespace hpcvmm::sys {
@@ -99,6 +100,14 @@ bool is_used(const Row& row, const Args& args, unsigned i) {
   }
 }
 
+// Bytes of a socket option's value that the kernel reads or may write; 0: unknown, or its length is no copy.
+std::uint64_t option_bytes(const Passing& p, const Args& a) {
+  if (p.row.call == Call::setsockopt) return a[4] & 0xffff'ffffU;
+  std::uint32_t room = 0;
+  if (p.gate.staged(4, a[4], sizeof room) == 0 || !p.gate.copy_in(&room, a[4], sizeof room)) return 0;
+  return room;
+}
+
 // Copies in place of guest memory, argument by argument: `a` as the 64-bit call takes it.
 Args with_copies(const Passing& p, Args a) {
   if (p.gate.staged == nullptr) return a;
@@ -116,9 +125,16 @@ Args with_copies(const Passing& p, Args a) {
       case ArgKind::InStruct:
       case ArgKind::OutStruct:
       case ArgKind::InOutStruct:
-      case ArgKind::InOutLen: bytes = extent(arg, p.row, a); break;
+      case ArgKind::InOutLen:
+        bytes = p.row.call == Call::select && i <= 3 ? fd_set_bytes(Abi::X64, a[0]) : extent(arg, p.row, a);
+        break;
       case ArgKind::OutSockaddr: bytes = 1; break;
       case ArgKind::IoctlArg: bytes = known_ioctl(a[1]).bytes; break;
+      case ArgKind::FcntlArg:
+        if (p.row.call == Call::semctl) continue;
+        bytes = known_fcntl(Abi::X64, a[1]);
+        break;
+      case ArgKind::SockOptVal: bytes = option_bytes(p, a); break;
       default: continue;
     }
     if (a[i] == 0 || (bytes == 0 && !is_text(arg.kind))) continue;
@@ -135,12 +151,15 @@ SysRet Passing::issue(const Args& a) const {
     return row.nr64 < 0 ? SysRet::fail(ENOSYS) : issue64(row.nr64, with_copies(*this, a));
   }
   if (row.nr32 < 0) return SysRet::fail(ENOSYS);
-  if (row.twin) return issue64(row.twin_nr, with_copies(*this, twin_registers(row, a)));
+  // File systems whose positions are 64-bit hashes give IA32 callers 32-bit ones.
+  if (row.twin && row.call != Call::getdents64)
+    return issue64(row.twin_nr, with_copies(*this, twin_registers(row, a)));
   const bool is_futex = row.call == Call::futex || row.call == Call::futex_time64;
   const bool has_time = (a[kFutexTime] & 0xffff'ffffU) != 0 && futex_uses(a[1], kFutexTime);
   if (is_futex && !has_time) {
     return issue64(row_of(Call::futex).nr64, twin_registers(row, a));
   }
+  if (a == args) return row.call == Call::getdents64 ? list_low(*this) : issue_low(*this);
   return gate.call32(static_cast<std::uint64_t>(row.nr32), a);
 }
 

@@ -67,6 +67,7 @@ struct Record {
 
 struct NodeFacts {
   struct stat status {};
+  struct statx wide {};       ///< the same, for who asks for STATX_BASIC_STATS
   std::int64_t until_ns = 0;  ///< CLOCK_REALTIME: afterwards a read would change the access time
   std::uint64_t content_bytes = 0;
 };
