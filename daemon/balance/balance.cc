@@ -122,9 +122,11 @@ void Balance::look() {
     runnable += n;
   };
   for (auto& [pid, p] : own_) {
-    ours.insert(pid);
     const Session* const s = parts_.sessions.find(p.session);
-    if (s != nullptr && runs_here(p, *s)) one(pid, p.track);
+    const bool here = s != nullptr && runs_here(p, *s);
+    // The deputy of a process that is elsewhere is a thread like others: it works here for the calls.
+    if (here || starts_elsewhere(p)) ours.insert(pid);
+    if (here) one(pid, p.track);
   }
   for (auto& [id, g] : guests_) {
     ours.insert(g.pid);
@@ -222,8 +224,10 @@ NodeLoad Balance::own_load() const {
     queue += p.cpu_use;
     urgency += p.cpu_use * balancer::urgency(p.cpu_used_s, settings_.knobs);
   };
+  // Who starts elsewhere is load there already, but until it has gone its start is work to be done here.
   for (const auto& [pid, p] : own_)
-    if (const Session* const s = parts_.sessions.find(p.session); s != nullptr && runs_here(p, *s))
+    if (const Session* const s = parts_.sessions.find(p.session);
+        s != nullptr && (runs_here(p, *s) || starts_elsewhere(p)))
       add(describe_own(p, *s));
   for (const auto& [id, g] : guests_) add(describe_guest(g));
   load.run_queue = static_cast<float>(queue);

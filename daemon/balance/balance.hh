@@ -196,6 +196,10 @@ class Balance {
   [[nodiscard]] balancer::Process describe_own(const OwnProcess& p, const Session& s) const;
   [[nodiscard]] balancer::Process describe_guest(const GuestProcess& g) const;
   [[nodiscard]] bool runs_here(const OwnProcess& p, const Session& s) const;
+  /// It has been placed on another node and has not got there.
+  [[nodiscard]] bool starts_elsewhere(const OwnProcess& p) const {
+    return !p.moving && p.goes_to != 0 && p.goes_to != config_.node;
+  }
   [[nodiscard]] double used_s(const OwnProcess& p, const Session& s) const;
   [[nodiscard]] std::uint64_t used_us(const OwnProcess& p, const Session& s) const;
 
