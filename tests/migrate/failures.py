@@ -206,7 +206,12 @@ class Round:
         for p in self.programs:
             p.migrate(self.there)
         returning = [p for p in self.programs if p.point in RETURN]
-        self.pump("those who shall come back have gone", lambda: all(p.move.poll() == 0 for p in returning))
+        try:
+            self.pump("those who shall come back have gone", lambda: all(p.move.poll() == 0 for p in returning))
+        except Failure as f:
+            late = [p for p in returning if p.move.poll() != 0]
+            raise Failure(f"{f}: " + "; ".join(f"{p.pid} ({p.kind}, {p.point}): " + (p.move.communicate()[1] or b"" if p.move.poll() is not None
+                                               else b"migrate goes on").decode() for p in late)) from f
         for p in returning:
             p.migrate("home")
         missing = lambda: [p.point for p in self.programs if p.connection is None]  # noqa: E731

@@ -46,6 +46,7 @@ Status Home::start(mem::Mm& mm, const Identity& who) {
   if (socket < 0) return Error::of(ENOENT, "hpcd's socket");
   make_bells();
   keep_maps();
+  keep_own_facts();
   // By descriptor: it stays reachable after chroot.
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", socket);

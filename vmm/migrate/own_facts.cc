@@ -19,12 +19,12 @@ namespace local = wire::local;
 
 namespace {
 
-// Kept, not opened each time: a descriptor has a low number until it is hidden, which the guest must not see.
+// Kept, not opened each time: a descriptor has a low number until it is hidden, which the guest must not see,
+// and keeping the guest's calls away for that in the middle of a move made processes miss the move's steps.
 int g_io = -1, g_fds = -1;  // NOLINT: opened once
 
 void open_once(int& kept, const char* path) {
   if (kept >= 0) return;
-  const OwnNumbers low;
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd >= 0) host().hide_fd(fd, &kept);
 }
@@ -83,15 +83,18 @@ std::uint64_t inode_in(std::string_view link) {
   return 0;
 }
 
-OwnIo own_io() {
+void keep_own_facts() {
   open_once(g_io, "/proc/self/io");
+  open_once(g_fds, "/proc/self/fd");
+}
+
+OwnIo own_io() {
   std::array<char, 256> text{};
   const ssize_t n = g_io >= 0 ? ::pread(g_io, text.data(), text.size(), 0) : 0;
   return n > 0 ? parse_io({text.data(), static_cast<std::size_t>(n)}) : OwnIo{};
 }
 
 void list_held(local::Held& out) {
-  open_once(g_fds, "/proc/self/fd");
   if (g_fds < 0 || ::lseek(g_fds, 0, SEEK_SET) != 0) return;
   std::array<char, 2048> room{};
   unsigned looked = 0;

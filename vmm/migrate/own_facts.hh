@@ -19,6 +19,8 @@ OwnIo parse_io(std::string_view text);
 /// The inode in "pipe:[123]" and "socket:[123]"; 0: it is neither.  Pure.
 std::uint64_t inode_in(std::string_view link);
 
+/// Before the guest runs: two descriptors.  Without it the others tell nothing.
+void keep_own_facts();
 /// The mover's thread.  All 0 where /proc is not there.
 OwnIo own_io();
 /// Pipes, sockets and files of the guest's: of its first wire::local::kMostHeld descriptors.  The mover's

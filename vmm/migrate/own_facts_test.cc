@@ -34,6 +34,7 @@ class OwnFacts : public testing::Test {
     hooks.end_own_numbers = [] {};
     set_host_hooks(hooks);
     forget_own_facts();
+    keep_own_facts();
   }
 };
 
