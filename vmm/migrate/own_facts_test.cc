@@ -30,8 +30,6 @@ class OwnFacts : public testing::Test {
     };
     hooks.close_fd = [](int fd) { ::close(fd); };
     hooks.is_hidden = [](int fd) { return fd == g_hidden; };
-    hooks.begin_own_numbers = [](std::uint64_t) {};
-    hooks.end_own_numbers = [] {};
     set_host_hooks(hooks);
     forget_own_facts();
     keep_own_facts();
