@@ -22,21 +22,20 @@ static void tell_message(const struct msghdr* m, const struct msghdr* before) {
       (unsigned)m->msg_flags);
 }
 
-static long send_message(int fd, struct msghdr* m, int flags, int old) {
+/* `old`: through socketcall(2) where there is one, whose numbers are 16 and 17. */
+static long pass_message(int receives, int fd, struct msghdr* m, int flags, int old) {
 #ifdef SYS_socketcall
   const long words[] = {fd, (long)m, flags};
-  if (old) return syscall(SYS_socketcall, 16, words);
+  if (old) return syscall(SYS_socketcall, receives ? 17 : 16, words);
 #endif
   (void)old;
-  return syscall(SYS_sendmsg, fd, m, flags);
+  return syscall(receives ? SYS_recvmsg : SYS_sendmsg, fd, m, flags);
+}
+static long send_message(int fd, struct msghdr* m, int flags, int old) {
+  return pass_message(0, fd, m, flags, old);
 }
 static long receive_message(int fd, struct msghdr* m, int flags, int old) {
-#ifdef SYS_socketcall
-  const long words[] = {fd, (long)m, flags};
-  if (old) return syscall(SYS_socketcall, 17, words);
-#endif
-  (void)old;
-  return syscall(SYS_recvmsg, fd, m, flags);
+  return pass_message(1, fd, m, flags, old);
 }
 
 static void messages(int old) {
