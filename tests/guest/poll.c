@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -63,6 +64,47 @@ static void selects(int in, int out) {
   SHOW_RC(select(-1, &readable, NULL, NULL, &limit));
 }
 
+/// select(getdtablesize(), ...), whose sets are shorter than that: Linux looks at what the table has room
+/// for.
+static void selects_all(int in, int out) {
+  struct {
+    fd_set set;
+    char behind[4000];
+  } s;
+  memset(&s, 0xff, sizeof s);
+  FD_ZERO(&s.set);
+  FD_SET(in, &s.set);
+  FD_SET(out, &s.set);
+  struct timeval now = {0, 0};
+  SHOW_RC(select(20000, NULL, &s.set, NULL, &now));
+  printf("%d %d\n", FD_ISSET(in, &s.set) != 0, FD_ISSET(out, &s.set) != 0);
+  size_t changed = 0;
+  for (size_t i = 0; i < sizeof s.behind; ++i) changed += s.behind[i] != (char)0xff;
+  SHOW(changed);
+  // Sets as long as they are said to be, and a table that has grown.
+  struct rlimit limit;
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  limit.rlim_cur = 2000;
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  static union {
+    unsigned char byte[2500];
+    fd_set set;
+  } all;
+  const int high = 1500;
+  CHECK(dup2(out, high) == high);
+  all.byte[high / 8] = 1 << high % 8;
+  FD_SET(in, &all.set);
+  SHOW_RC(select(20000, NULL, &all.set, NULL, &now));
+  printf("%d %d\n", FD_ISSET(in, &all.set) != 0, all.byte[high / 8]);
+  SHOW_RC(pselect(20000, NULL, &all.set, NULL, &(struct timespec){0, 0}, NULL));
+  FD_SET(690, &all.set);
+  SHOW_RC(select(20000, NULL, &all.set, NULL, &now));
+  FD_CLR(690, &all.set);
+  close(high);
+  SHOW_RC(select(20000, NULL, &all.set, NULL, &now));  // a table does not shrink
+  SHOW(all.byte[high / 8]);
+}
+
 static void epolls(int in, int out) {
   int fd = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = 0x1122334455667788}, got[4];
@@ -103,6 +145,7 @@ int main(void) {
   guest_on(SIGUSR1, on, 0);
   polls(fds[0], fds[1]);
   selects(fds[0], fds[1]);
+  selects_all(fds[0], fds[1]);
   epolls(fds[0], fds[1]);
   close(fds[1]);
   struct pollfd p = {fds[0], POLLIN, 0};

@@ -6,6 +6,7 @@ and --at-calls, while each of its processes moves at each of its first N system 
 or status, and when fewer than MIN_MOVES moves were made, or more than --most-failed of them failed.
 """
 import argparse
+import difflib
 import os
 import pathlib
 import re
@@ -61,7 +62,9 @@ def main():
     print(guest.stdout.decode(errors="replace")[-300:], guest.stderr.decode(errors="replace")[-600:])
     same = (native.returncode, native.stdout, native.stderr) == (guest.returncode, guest.stdout, guest.stderr)
     if not same:
-        print("native:", native.stdout.decode(errors="replace")[-300:], native.stderr.decode(errors="replace")[-300:])
+        for which in ("stdout", "stderr"):
+            one, other = (getattr(r, which).decode(errors="replace").splitlines() for r in (native, guest))
+            print("\n".join(list(difflib.unified_diff(one, other, "native", a.engine, n=1, lineterm=""))[:60]))
     failed = 0 if a.at_calls else int(re.search(r"failed (\d+)", said[-1]).group(1))
     too_many = a.most_failed is not None and failed > a.most_failed
     return 0 if same and moves >= int(a.least) and not too_many else 1

@@ -44,6 +44,7 @@ HPCVMM_CALL(ppoll);
 HPCVMM_CALL(pselect6);
 HPCVMM_CALL(epoll_pwait);
 HPCVMM_CALL(old_select);
+HPCVMM_CALL(select);
 // calls_thread.cc
 HPCVMM_CALL(fork);
 HPCVMM_CALL(vfork);

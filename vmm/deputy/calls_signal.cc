@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vmm/deputy/calls.hh"
+#include "vmm/deputy/descriptor_sets.hh"
 #include "vmm/deputy/gate.hh"
 #include "vmm/deputy/host.hh"
 #include "vmm/deputy/signals.hh"
@@ -359,8 +360,8 @@ SysRet call_pselect6(const CallContext& c) {
   Timespec64 time{};
   const int timed = read_time(c.arg(4), wide_time(c), time);
   if (timed < 0) return SysRet::fail(EFAULT);
-  const int n = c.as_int(0);
-  if (n < 0) return SysRet::fail(EINVAL);
+  if (c.as_int(0) < 0) return SysRet::fail(EINVAL);
+  const int n = descriptors_looked_at(c.as_int(0), {c.arg(1), c.arg(2), c.arg(3)});
   const std::size_t set_bytes = (static_cast<std::size_t>(n) + 63) / 64 * 8;
   for (unsigned i = 1; i <= 3; ++i)
     if (c.arg(i) != 0 && touches_zone(c.arg(i), set_bytes)) return SysRet::fail(EFAULT);
@@ -369,7 +370,7 @@ SysRet call_pselect6(const CallContext& c) {
   const std::array<std::uint64_t, 2> host_pair{masked ? word(&host_mask) : 0, 8};
   const SysRet rc = wait_with_mask(
       c.task, masked ? &mask : nullptr, SYS_pselect6,
-      {c.arg(0), sets.at(1), sets.at(2), sets.at(3), timed != 0 ? word(&time) : 0, word(host_pair.data())});
+      {word(n), sets.at(1), sets.at(2), sets.at(3), timed != 0 ? word(&time) : 0, word(host_pair.data())});
   const bool written = rc.is_error() || rc.is_restart() || sets.give_back();
   if (timed != 0 && !rc.is_restart()) static_cast<void>(write_time(c.arg(4), wide_time(c), time));
   return written ? rc : SysRet::fail(EFAULT);
@@ -400,7 +401,13 @@ SysRet call_old_select(const CallContext& c) {
   if (!mem::get(a, c.arg(0))) return SysRet::fail(EFAULT);
   const sys::Row& row = sys::row_of(sys::Call::_newselect);
   const sys::Args args{a[0], a[1], a[2], a[3], a[4], 0};
-  return pass({c.task, row, c.abi, args});
+  return call_select({c.task, row, c.abi, args});
+}
+
+SysRet call_select(const CallContext& c) {
+  sys::Args args = c.args;
+  args[0] = word(descriptors_looked_at(c.as_int(0), {c.arg(1), c.arg(2), c.arg(3)}));
+  return pass({c.task, c.row, c.abi, args});
 }
 
 }  // namespace hpcvmm::deputy

@@ -76,6 +76,8 @@ constexpr Binding kBindings[] = {
     B(epoll_pwait, epoll_pwait),
     B(epoll_pwait2, epoll_pwait),
     B(old_select, old_select),
+    B(select, select),
+    B(_newselect, select),
     B(fork, fork),
     B(vfork, vfork),
     B(clone, clone),

@@ -14,13 +14,17 @@ namespace {
 
 /// Rows that still name the VMM although the home kernel does the call: what they should be in the table is
 /// open. Signals are the host's own, because the host's mask is the guest's; the others change nothing of the
-/// VMM. What is not done for them is in their note: descriptors of the VMM inside the sets of poll and
-/// select.
-constexpr sys::Call kHostDoes[] = {
-    sys::Call::fcntl,     sys::Call::fcntl64,         sys::Call::poll,
-    sys::Call::select,    sys::Call::_newselect,      sys::Call::kcmp,
-    sys::Call::pause,     sys::Call::personality,     sys::Call::signalfd,
-    sys::Call::signalfd4, sys::Call::rt_sigtimedwait, sys::Call::rt_sigtimedwait_time64};
+/// VMM. What is not done for them is in their note: descriptors of the VMM that poll names.
+constexpr sys::Call kHostDoes[] = {sys::Call::fcntl,
+                                   sys::Call::fcntl64,
+                                   sys::Call::poll,
+                                   sys::Call::kcmp,
+                                   sys::Call::pause,
+                                   sys::Call::personality,
+                                   sys::Call::signalfd,
+                                   sys::Call::signalfd4,
+                                   sys::Call::rt_sigtimedwait,
+                                   sys::Call::rt_sigtimedwait_time64};
 
 bool host_does(sys::Call call) {
   return std::find(std::begin(kHostDoes), std::end(kHostDoes), call) != std::end(kHostDoes);
