@@ -1,12 +1,16 @@
 #include "cli/cluster/cgroup.hh"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <set>
 #include <sstream>
 #include <vector>
@@ -20,7 +24,7 @@ namespace {
 /// Where the controllers are mounted; empty: not at all.
 struct Mounts {
   std::string v2;  // with cpu and memory
-  std::string cpu, memory;
+  std::string cpu, memory, cpuset;
 };
 
 bool has_word(const std::string& text, const std::string& word, char separator) {
@@ -46,6 +50,7 @@ Mounts find_mounts() {
     } else if (type == "cgroup") {
       if (has_word(options, "cpu", ',')) m.cpu = where;
       if (has_word(options, "memory", ',')) m.memory = where;
+      if (has_word(options, "cpuset", ',')) m.cpuset = where;
     }
   }
   return m;
@@ -61,6 +66,7 @@ std::vector<std::string> folders(const Names& names, unsigned node) {
   std::vector<std::string> out;
   if (!m.cpu.empty()) out.push_back(m.cpu + name);
   if (!m.memory.empty() && m.memory != m.cpu) out.push_back(m.memory + name);
+  if (!m.cpuset.empty() && m.cpuset != m.cpu) out.push_back(m.cpuset + name);
   return out;
 }
 
@@ -71,15 +77,26 @@ std::string quota(double cpus) {
   return std::to_string(us < 1000 ? 1000 : us);  // the kernel's least
 }
 
+/// Binds the group to its processor.  Where the controller is missing it goes unbound: only less even.
+void keep_on(const std::string& root, const std::string& folder, int processor) {
+  ::mkdir(folder.c_str(), 0755);
+  // Version 1 takes no process before it is told memory nodes; version 2 has the parent's.
+  std::string memory = read_file(root + "/cpuset.mems");
+  if (!memory.empty()) static_cast<void>(write_file(folder + "/cpuset.mems", memory));
+  static_cast<void>(write_file(folder + "/cpuset.cpus", std::to_string(processor)));
+}
+
 std::string make_v2(const std::string& root, const std::string& folder, const NodeLimits& limits) {
   // Fails where the root group's children may not have controllers; the limits below then say so.
   static_cast<void>(write_file(root + "/cgroup.subtree_control", "+cpu +memory"));
+  if (limits.processor >= 0) static_cast<void>(write_file(root + "/cgroup.subtree_control", "+cpuset"));
   if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
   std::string why;
   if (limits.cpus > 0)
     why = write_file(folder + "/cpu.max", quota(limits.cpus) + " " + std::to_string(kPeriodUs));
   if (why.empty() && limits.memory != 0)
     why = write_file(folder + "/memory.max", std::to_string(limits.memory));
+  if (why.empty() && limits.processor >= 0) keep_on(root, folder, limits.processor);
   return why;
 }
 
@@ -91,6 +108,7 @@ std::string make_v1(const Mounts& m, const std::string& name, const NodeLimits& 
     if (why.empty()) why = write_file(folder + "/cpu.cfs_quota_us", quota(limits.cpus));
     if (!why.empty()) return why;
   }
+  if (limits.processor >= 0 && !m.cpuset.empty()) keep_on(m.cpuset, m.cpuset + name, limits.processor);
   if (limits.memory != 0) {
     const std::string folder = m.memory + name;
     if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
@@ -100,6 +118,34 @@ std::string make_v1(const Mounts& m, const std::string& name, const NodeLimits& 
 }
 
 }  // namespace
+
+void give_processors(std::vector<NodeLimits>& limits, const std::vector<int>& processors, std::size_t first) {
+  constexpr double kRounding = 1e-6;
+  std::vector<double> left(processors.size(), 1);
+  std::vector<std::size_t> order(limits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return limits[a].cpus > limits[b].cpus; });
+  for (const std::size_t n : order) {
+    for (std::size_t i = 0; i < left.size() && limits[n].cpus > 0; ++i) {
+      const std::size_t at = (first + i) % left.size();
+      if (limits[n].cpus > left[at] + kRounding) continue;
+      left[at] -= limits[n].cpus;
+      limits[n].processor = processors[at];
+      break;
+    }
+  }
+}
+
+void give_processors(const Names& names, std::vector<NodeLimits>& limits) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> processors;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+      if (CPU_ISSET(i, &set)) processors.push_back(i);
+  give_processors(limits, processors, std::hash<std::string>{}(names.prefix()));
+}
 
 std::string make_group(const Names& names, unsigned node, const NodeLimits& limits) {
   if (limits.cpus <= 0 && limits.memory == 0) return {};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cli/cluster/names.hh"
 
@@ -11,8 +12,15 @@ namespace hpcvmm::cli {
 struct NodeLimits {
   double cpus = 0;           ///< 0: all
   std::uint64_t memory = 0;  ///< bytes; 0: all
+  int processor = -1;        ///< the one of this machine that it runs on; -1: any
 };
 
+/// Gives each node of at most one CPU a processor of its own machine's, as long as one of `processors` has
+/// that much left, looking from number `first` of them on (taken modulo their count), the largest node first.
+void give_processors(std::vector<NodeLimits>& limits, const std::vector<int>& processors, std::size_t first);
+/// The same with the processors that this process may use; clusters of different names begin at different
+/// ones.
+void give_processors(const Names& names, std::vector<NodeLimits>& limits);
 /// Makes the group of a node with its limits.  Empty: done; else why not, with the remedy.
 std::string make_group(const Names& names, unsigned node, const NodeLimits& limits);
 /// Writes the group's folders into the node's file "groups", for its hpcd and for launch; none: no file.

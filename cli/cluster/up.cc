@@ -148,8 +148,10 @@ std::string try_up(const UpRequest& r, Progress& progress) {
   const std::string hpcd = own_folder() + "/hpcd";
   if (::access(hpcd.c_str(), X_OK) != 0) return hpcd + " is not there: it belongs beside hpc-vmm";
   if (std::string why = make_files(r); !why.empty()) return why;
-  for (unsigned n = 1; n <= r.nodes && !r.limits.empty(); ++n) {
-    if (std::string why = make_group(r.names, n, r.limits[n - 1]); !why.empty()) return why;
+  std::vector<NodeLimits> limits = r.limits;
+  give_processors(r.names, limits);
+  for (unsigned n = 1; n <= r.nodes && !limits.empty(); ++n) {
+    if (std::string why = make_group(r.names, n, limits[n - 1]); !why.empty()) return why;
     if (std::string why = note_group(r.names, n); !why.empty()) return why;
   }
   progress.step("making the network...");
