@@ -188,10 +188,28 @@ void Home::wait_ack(std::uint32_t id) {
   }
 }
 
+/// Whether nothing of [begin, end) can be on its way while the calling thread is here: the only one that runs
+/// guest code is here with its call, nobody waits for one of these pages, and none is shared with others.
+/// Then what it hears next, Run above all, comes behind a change of the mapping, and no answer need be waited
+/// for.  Under the mm lock and lock_.
+bool Home::is_quiet_locked(std::uint64_t begin, std::uint64_t end) const {
+  if (engine_.vcpus().size() != 1 || engine_.vcpus().front()->runs_away_now()) return false;
+  const auto inside = [&](std::uint64_t p) { return p >= begin && p < end; };
+  if (std::any_of(pending_.begin(), pending_.end(), inside)) return false;
+  if (std::any_of(wanted_later_.begin(), wanted_later_.end(), [&](const auto& w) { return inside(w.first); }))
+    return false;
+  const auto& vmas = mm_->vmas_locked();
+  return std::none_of(vmas.begin(), vmas.end(), [&](const auto& v) {
+    return v.second.shared && v.first < end && v.second.end > begin;
+  });
+}
+
 void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
   Drop d{};
+  bool quiet = false;
   {
     const mem::LockGuard guard(lock_);
+    quiet = is_quiet_locked(begin, end);
     directory_.forget(begin, end);
     fresh_home_.clear(begin, end);
     fresh_last_.clear(begin, end);
@@ -206,6 +224,7 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
   d.begin = begin;
   d.end = end;
   send(Stream::Urgent, {{&d, sizeof d}});
+  if (quiet) return;
   wait_ack(d.head.id);
   // Answers that were on their way have come; what was only promised never will.
   const mem::LockGuard guard(lock_);
@@ -258,12 +277,17 @@ void Home::protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot
     mapped(from, writable);
   }
   Protect p{};
+  bool quiet = false;
+  {
+    const mem::LockGuard guard(lock_);
+    quiet = is_quiet_locked(begin, end);
+  }
   p.head.id = ++next_ack_;
   p.begin = begin;
   p.end = end;
   p.prot = prot;
   send(Stream::Urgent, {{&p, sizeof p}});
-  wait_ack(p.head.id);
+  if (!quiet) wait_ack(p.head.id);
 }
 
 void Home::fetch(std::uint64_t begin, std::uint64_t end) {

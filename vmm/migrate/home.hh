@@ -288,6 +288,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void send_map(std::uint64_t begin, const mem::Vma& v, PageKind kind);
   void make_anonymous(std::uint64_t begin, std::uint64_t end, std::uint32_t prot, std::uint64_t file_end);
   void wait_ack(std::uint32_t id);
+  [[nodiscard]] bool is_quiet_locked(std::uint64_t begin, std::uint64_t end) const;
   void bring_locked(std::uint64_t begin, std::uint64_t end);
   void send_maps(const std::vector<MapEntry>& entries);
   /// A private file mapping that can be written: becomes anonymous memory.

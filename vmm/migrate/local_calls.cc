@@ -1,5 +1,6 @@
 #include "vmm/migrate/local_calls.hh"
 
+#include <asm/prctl.h>
 #include <linux/futex.h>
 
 #include <cerrno>
@@ -161,6 +162,16 @@ LocalCall futex(const sys::Row& row, Abi abi, const sys::Args& args, GuestRegs& 
   }
 }
 
+/// Segment bases are registers.  Home: what is none of them (call_arch_prctl).
+LocalCall segment_base(const sys::Args& args, GuestRegs& regs) {
+  const auto code = static_cast<int>(static_cast<std::uint32_t>(args[0]));
+  if (code != ARCH_SET_FS && code != ARCH_SET_GS) return LocalCall::Home;
+  if (args[1] >= kTaskSize64) return done(regs, Abi::X64, SysRet::fail(EPERM));
+  (code == ARCH_SET_FS ? regs.fs_base : regs.gs_base) = args[1];
+  (code == ARCH_SET_FS ? regs.fs : regs.gs) = 0;
+  return done(regs, Abi::X64, SysRet::ok());
+}
+
 }  // namespace
 
 bool is_local_call(Abi abi, std::uint64_t number) {
@@ -177,8 +188,11 @@ bool is_local_call(Abi abi, std::uint64_t number) {
     case Call::time:
     case Call::gettimeofday:
     case Call::getcpu:
+    case Call::getrandom:
+    case Call::rseq:
     case Call::futex:
     case Call::futex_time64: return true;
+    case Call::arch_prctl: return abi == Abi::X64;
     default: return false;
   }
 }
@@ -205,6 +219,8 @@ LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote) {
       if (is_other_clock(*row, abi, args, regs, remote))
         return done(regs, abi, read_other_clock(*row, abi, args, remote));
       return done(regs, abi, here(*row, abi, args, runner));
+    case Call::rseq: return done(regs, abi, SysRet::fail(ENOSYS));  // as at home
+    case Call::arch_prctl: return abi == Abi::X64 ? segment_base(args, regs) : LocalCall::Home;
     case Call::futex:
     case Call::futex_time64: return futex(*row, abi, args, regs, runner, remote);
     default: return LocalCall::Home;

@@ -204,6 +204,7 @@ engine::Exit MobileVcpu::run_away() {
   const std::uint64_t served_us = came_us_ != 0 ? now_us() - came_us_ : 0;
   const bool answers = came_us_ != 0;
   came_us_ = 0;
+  out_.store(true, std::memory_order_release);
   send_run();
   // A child that shares this memory may be killed at any time, and whoever has the pager's turn must not be.
   if (pid_ == home_->process())
@@ -222,6 +223,7 @@ engine::Exit MobileVcpu::run_away() {
     futex_wait(&mail_, mail);
   }
   mail_.store(0, std::memory_order_seq_cst);
+  out_.store(false, std::memory_order_release);
   local_->regs() = left_.regs;
   if ((left_.head.flags & kInWait) != 0) wait_ = Wait::Plain;
   if ((left_.head.flags & kInTimedWait) != 0) wait_ = Wait::Timed;

@@ -50,6 +50,8 @@ class MobileVcpu final : public engine::Vcpu {
   bool kick_dead();
   /// True while its thread waits in run() for a move to end: it touches nothing of the guest's.
   [[nodiscard]] bool parked() const { return parked_.load(std::memory_order_acquire); }
+  /// Whether its thread waits in run() for guest code on another node.
+  [[nodiscard]] bool runs_away_now() const { return out_.load(std::memory_order_acquire); }
   /// All vCPUs are stopped: run() will be somewhere else from now on.
   void depart();
   void arrive();
@@ -80,6 +82,7 @@ class MobileVcpu final : public engine::Vcpu {
   std::atomic<std::uint32_t> inside_{0};
   std::atomic<std::uint32_t> kick_seen_{0};
   std::atomic<bool> parked_{false};
+  std::atomic<bool> out_{false};
   mem::Lock dead_lock_;
   bool dead_kicked_ = false;  // a killed child's vCPU has been told to leave
   std::atomic<std::uint32_t> mail_{0};
