@@ -331,6 +331,7 @@ void Home::tick() {
 }
 
 void Home::mover() {
+  answer_soon();
   mover_tid_ = static_cast<int>(::syscall(SYS_gettid));
   while (own_node_ == 0) {
     if (!hear(-1)) {
@@ -423,6 +424,13 @@ void Home::stop_all() {
     was_running_ = true;
     // Who is away is waited for; what is lost does not answer.
     if (runs_away() && lost_until_now()) die(lost_why_);
+    // Their answers come to this thread first, if it has the pager's turn.
+    Patience patience;
+    const auto stopped = [this] {
+      const auto& vcpus = engine_.vcpus();
+      return std::all_of(vcpus.begin(), vcpus.end(), [](MobileVcpu* v) { return v->has_answer(); });
+    };
+    if (runs_away()) attend_until(patience, stopped);
     sleep_us(5);
   }
 }
@@ -465,6 +473,15 @@ void Home::wait_for_clocks() {
   if (ahead > 0) sleep_us(static_cast<std::uint64_t>(ahead) / 1000 + 1);
 }
 
+/// True if a stack here, as far as it is known to have grown, has this page.
+bool Home::has_stack_down_to(std::uint64_t page) {
+  const mem::LockGuard guard(mm_->lock());
+  const auto& vmas = mm_->vmas_locked();
+  return std::any_of(vmas.begin(), vmas.end(), [page](const auto& v) {
+    return v.second.grows_down && v.first <= page && page < v.second.end;
+  });
+}
+
 void Home::come_back() {
   trial::hold("return");
   stop_all();
@@ -479,7 +496,10 @@ void Home::come_back() {
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
     for (MobileVcpu* v : engine_.vcpus()) v->arrive();
-    for (;;) {
+    const auto leaving = [this] { return (drained_.load() & kLeaving) != 0; };
+    Patience patience;
+    attend_until(patience, leaving);
+    while (!leaving()) {
       const std::uint32_t seen = drained_.load();
       if ((seen & kLeaving) != 0) break;
       die_if_lost();
@@ -496,9 +516,8 @@ void Home::come_back() {
     set_phase(Phase::Drain);
   }
   // The stack may have grown there by itself; touching it makes the host's mapping grow here.
-  if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0) {
+  if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0 && !has_stack_down_to(stack))
     touch_while_heard(stack);
-  }
   began_us_ = 0;
   note_entry_ = true;
   release_all();
