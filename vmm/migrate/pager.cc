@@ -38,7 +38,8 @@ bool Home::pager_pass() {
     link_.pop(Stream::Urgent);
     busy = true;
   }
-  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+  // One: somebody may wait for what is urgent.
+  if (link_.receive(Stream::Bulk, v)) {
     on_record(v, Stream::Bulk);
     link_.pop(Stream::Bulk);
     busy = true;

@@ -99,7 +99,8 @@ bool Remote::pass() {
     link_.pop(Stream::Urgent);
     busy = true;
   }
-  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
+  // One: somebody may wait for what is urgent.
+  if (link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v))) {
     on_record(v, Stream::Bulk);
     link_.pop(Stream::Bulk);
     busy = true;
