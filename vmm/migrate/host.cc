@@ -78,7 +78,7 @@ void futex_wake(const void* at, int count) {
   raw(SYS_futex, word(at), FUTEX_WAKE_PRIVATE, static_cast<std::uint64_t>(count));
 }
 
-void answer_soon() {
+void answer_soon(bool soon) {
   struct {  // struct sched_attr of <linux/sched/types.h>, first version
     std::uint32_t size, policy;
     std::uint64_t flags;
@@ -87,9 +87,9 @@ void answer_soon() {
     std::uint64_t runtime, deadline, period;
   } attr{};
   constexpr std::uint64_t kShortestTurnNs = 100'000;
-  ::prctl(PR_SET_TIMERSLACK, 1);
+  ::prctl(PR_SET_TIMERSLACK, soon ? 1 : 0);  // 0: as at first
   if (raw(SYS_sched_getattr, 0, word(&attr), sizeof attr) != 0 || attr.policy != 0) return;
-  attr.runtime = kShortestTurnNs;
+  attr.runtime = soon ? kShortestTurnNs : 0;  // likewise
   raw(SYS_sched_setattr, 0, word(&attr), 0);
 }
 

@@ -331,7 +331,6 @@ void Home::tick() {
 }
 
 void Home::mover() {
-  answer_soon();
   mover_tid_ = static_cast<int>(::syscall(SYS_gettid));
   while (own_node_ == 0) {
     if (!hear(-1)) {
@@ -413,6 +412,7 @@ void Home::close_channel() {
 }
 
 void Home::stop_all() {
+  answer_soon();
   stopped_us_ = now_us();
   was_running_ = false;
   stop_.store(1, std::memory_order_seq_cst);
@@ -461,6 +461,7 @@ void Home::release_all() {
   released_us_ = now_us();
   stop_.store(0, std::memory_order_seq_cst);
   futex_wake(&stop_, 1 << 20);
+  answer_soon(false);
 }
 
 // --- coming back
