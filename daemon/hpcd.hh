@@ -69,6 +69,9 @@ class Hpcd final : public net::Handler, public SessionEvents, public RelayEvents
   [[nodiscard]] std::uint64_t network_bytes() const;
 
   // net::Handler
+  std::byte* on_incoming(net::NodeId node, std::uint32_t channel, net::Priority priority,
+                         std::uint32_t bytes) override;
+  void on_abandoned(net::NodeId node, net::Priority priority) override;
   net::Take on_message(const net::Message& m) override;
   void on_writable(net::NodeId node, net::Priority priority) override;
   void on_peer_up(net::NodeId node, std::uint64_t incarnation, std::uint64_t session) override;

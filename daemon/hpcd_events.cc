@@ -9,6 +9,13 @@ namespace hpcvmm::daemon {
 
 namespace local = wire::local;
 
+std::byte* Hpcd::on_incoming(net::NodeId node, std::uint32_t channel, net::Priority priority,
+                             std::uint32_t bytes) {
+  return channel == peer::kChannel ? nullptr : relay_.on_incoming(node, channel, priority, bytes);
+}
+
+void Hpcd::on_abandoned(net::NodeId node, net::Priority priority) { relay_.on_abandoned(node, priority); }
+
 net::Take Hpcd::on_message(const net::Message& m) {
   if (m.channel != peer::kChannel)
     relay_.on_data(m);

@@ -341,21 +341,62 @@ void Relay::wake_processes() {
 }
 
 bool Relay::put(Port& p, Lane lane, std::uint32_t channel, std::span<const std::byte> bytes) {
+  if (p.filling[index(lane)]) return false;
   wire::local::Producer& ring = p.rings->to(lane);
   std::byte* const at = ring.reserve(channel, static_cast<std::uint32_t>(bytes.size()));
   if (at == nullptr) return false;
   std::memcpy(at, bytes.data(), bytes.size());
-  if (!ring.publish()) return true;
+  show(p, lane);
+  return true;
+}
+
+/// The record that has been reserved is complete.
+void Relay::show(Port& p, Lane lane) {
+  if (!p.rings->to(lane).publish()) return;
   if (lane == Lane::Urgent) {
     p.rings->wake_vmm();  // a thread waits for it
   } else if (!p.dirty) {
     p.dirty = true;
     dirty_.push_back(p.id);
   }
-  return true;
+}
+
+std::byte* Relay::on_incoming(Node from, CircuitId id, net::Priority priority, std::uint32_t bytes) {
+  const Circuit* const c = circuit(id);
+  Port* const p = c == nullptr || c->peer != from ? nullptr : port(c->port);
+  if (p == nullptr || p->gone || bytes > wire::local::kMaxRecord) return nullptr;
+  if (priority == net::Priority::Control) return nullptr;
+  const Lane lane = lane_of(priority);
+  if (!p->late[index(lane)].empty() || p->filling[index(lane)]) return nullptr;
+  std::byte* const at = p->rings->to(lane).reserve(c->channel, bytes);
+  if (at == nullptr) return nullptr;
+  p->filling[index(lane)] = true;
+  places_[index(lane)][from] = {p->id, p->rings, at};
+  return at;
+}
+
+/// The transport does not write to the place it was given any more.  Returns that; nullptr: none was given,
+/// or its process has gone.
+std::byte* Relay::end_filling(Node from, Lane lane) {
+  auto& places = places_[index(lane)];
+  const auto found = places.find(from);
+  if (found == places.end()) return nullptr;
+  const Place place = std::move(found->second);
+  places.erase(found);
+  Port* const p = port(place.port);
+  if (p == nullptr) return nullptr;
+  p->filling[index(lane)] = false;
+  if (!p->late[index(lane)].empty()) heat(*p);
+  return place.at;
+}
+
+void Relay::on_abandoned(Node from, net::Priority priority) {
+  if (priority != net::Priority::Control) end_filling(from, lane_of(priority));
 }
 
 void Relay::on_data(const net::Message& m) {
+  const bool in_a_lane = m.priority != net::Priority::Control;  // as on_incoming() is asked for
+  const std::byte* const filled = in_a_lane ? end_filling(m.from, lane_of(m.priority)) : nullptr;
   Circuit* const c = circuit(m.channel);
   Port* const p = c == nullptr || c->peer != m.from ? nullptr : port(c->port);
   if (p == nullptr || p->gone || m.bytes.size() > wire::local::kMaxRecord) {
@@ -369,6 +410,7 @@ void Relay::on_data(const net::Message& m) {
   p->bytes += m.bytes.size();
   const Lane lane = lane_of(m.priority);
   auto& late = p->late[index(lane)];
+  if (filled != nullptr && filled == m.bytes.data()) return show(*p, lane);
   if (late.empty() && put(*p, lane, c->channel, m.bytes)) return;
   if (p->rings->to(lane).broken()) {
     heat(*p);  // pump() reports it

@@ -5,8 +5,8 @@
 // addresses it by.
 //
 // Copies: out, none but encryption (the transport reads the ring while it encrypts; the record's space is the
-// VMM's again when it has arrived); in, one, from the packet that was decrypted in place into the process's
-// ring.
+// VMM's again when it has arrived); in, one, from the packets that were decrypted in place into the process's
+// ring, where a record that comes in several packets is put together.
 #pragma once
 
 #include <cstdint>
@@ -117,7 +117,9 @@ class Relay {
   /// A process's ring was full: pump() must be called within a millisecond.
   [[nodiscard]] bool has_overflow() const { return overflow_records_ != 0; }
 
-  // From the transport.
+  // From the transport; on_incoming() and on_abandoned() as in net::Handler.
+  std::byte* on_incoming(Node from, CircuitId id, net::Priority priority, std::uint32_t bytes);
+  void on_abandoned(Node from, net::Priority priority);
   void on_data(const net::Message& m);
   void on_mark(Node from, const peer::Mark& m, net::Priority priority);
   void on_abort(Node from, const peer::Abort& m);
@@ -148,10 +150,18 @@ class Relay {
     /// Lanes whose first record must wait: for the transport, or for the circuit to be open.
     std::array<bool, kLanes> blocked{};
     std::array<std::deque<Late>, kLanes> late;
+    /// Lanes in whose ring the next record is being put together (places_): nothing else may come there.
+    std::array<bool, kLanes> filling{};
     unsigned closing = 0;  ///< circuits
     std::uint64_t bytes = 0;
     unsigned idle = 0;  ///< passes without work
     bool hot = false, dirty = false, gone = false;
+  };
+  /// Where the transport puts a record together.
+  struct Place {
+    PortId port;
+    std::shared_ptr<Rings> rings;  // as long as it may write there
+    std::byte* at;
   };
   enum class Pumped : std::uint8_t { Nothing, Some, Stuck };
 
@@ -164,6 +174,8 @@ class Relay {
   bool send_marks(Port& p, Lane lane);
   bool flush_late(Port& p);
   bool put(Port& p, Lane lane, std::uint32_t channel, std::span<const std::byte> bytes);
+  void show(Port& p, Lane lane);
+  std::byte* end_filling(Node from, Lane lane);
   void block(Port& p, Lane lane, Node node);
   void erase(CircuitId id);
   void bury_if_done(PortId id);
@@ -178,6 +190,7 @@ class Relay {
   std::vector<PortId> hot_, dirty_;
   std::unordered_map<Node, std::uint32_t> interest_;  ///< circuits per peer
   std::array<std::unordered_map<Node, std::vector<PortId>>, kLanes> waiting_;
+  std::array<std::unordered_map<Node, Place>, kLanes> places_;
   PortId next_port_ = 1;
   CircuitId next_circuit_ = 1;
   std::size_t overflow_records_ = 0;

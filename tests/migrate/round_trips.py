@@ -3,20 +3,24 @@
 
 What travels for a call of a process that is away: records that come home for one, by kind of call, for programs of both
 ABIs. Fails when there are more than --most for each: a call whose data does not travel with it has its pages fetched.
-Needs root.
+And how often a program that only computes is stopped by a move there and back: once each way. Needs root.
 """
 import argparse
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import shutil
+import time
 
 # Kind of call, and how many calls that go home it makes.
 KINDS = {"stat": 1, "fstat": 1, "llseek": 1, "lock": 1, "statfs": 1, "utimens": 2, "open": 2, "writev": 1, "readv": 1, "getdents": 2,
          "message": 2, "descriptor": 3, "poll": 1, "ppoll": 1, "select": 1, "epoll": 1, "option": 1}
 TIMES = 200
+COMPUTES = "i=0; while [ $i -lt 8000000 ]; do i=$((i+1)); done"  # for some seconds, without a call
+JOURNEYS = 6
 
 
 def main():
@@ -50,6 +54,20 @@ def main():
             raise RuntimeError(f"{program.name} {kind}: status {done.returncode} {done.stderr}")
         return records() - before
 
+    def exits(journeys):
+        """How often a program left the guest that computes and is moved away and back so often."""
+        summary = work / "summary"
+        report = ["--json", "--summary-file", summary]
+        words = [vmm, "launch", "--engine", o.engine, *report, "--", "/bin/sh", "-c", COMPUTES]
+        with subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL) as running:
+            time.sleep(0.3)
+            for _ in range(journeys):
+                for to in ("2", "home"):
+                    moved = verb("migrate", str(running.pid), to)
+                    if moved.returncode != 0:
+                        raise RuntimeError(f"migrate to {to}: {moved.stderr}")
+        return json.loads(summary.read_text().splitlines()[0])["exits"]
+
     failed = 0
     try:
         up = verb("up", "--nodes", "2", "--policy", "static", "--remote", str(remote))
@@ -64,6 +82,10 @@ def main():
                 bad = each > o.most
                 failed += bad
                 print(f"{bits} {kind:12} {each:6.2f} records home a call{'  TOO MANY' if bad else ''}", flush=True)
+        each = (exits(JOURNEYS) - exits(0)) / JOURNEYS
+        bad = each > 3  # the stops are two; a fault may come on top
+        failed += bad
+        print(f"a move there and back: {each:.2f} exits{'  TOO MANY' if bad else ''}", flush=True)
     finally:
         verb("down")
         shutil.rmtree(work, ignore_errors=True)

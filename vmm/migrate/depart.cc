@@ -409,6 +409,7 @@ int Home::leave_locked(bool quiet, std::string& why) {
     host().is_back();
     return ENOMEM;
   }
+  link_.hold_bell();
   send_changes_locked(entries);
   Mapped mapped{};
   mapped.head.flags = local_calls_.load() ? kMayCallLocally : std::uint16_t{0};
@@ -419,6 +420,7 @@ int Home::leave_locked(bool quiet, std::string& why) {
   mm_->set_away_locked(this);
   runs_away_.store(true, std::memory_order_seq_cst);
   tell_waits_locked(false);
+  link_.ring_bell();
   return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "vmm/engine/engine.hh"
 #include "vmm/mem/mm.hh"
 #include "vmm/migrate/attend.hh"
+#include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/directory.hh"
 #include "vmm/migrate/files.hh"
 #include "vmm/migrate/forward.hh"
@@ -197,6 +198,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void wait_for_entry();
   int open_channel(std::uint32_t node, std::string& why);
   void come_back();
+  [[nodiscard]] bool has_stack_down_to(std::uint64_t page);
   void note_downtime();
   // cantmove.cc
   std::string cannot_move_locked() const;
@@ -277,9 +279,12 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void give_later_ones();
   void on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit);
   void keep_locked(std::uint64_t page);
-  void install(std::uint64_t page, std::uint64_t flag, const std::byte* data);
+  void install(const PageRun& run);
+  unsigned install_plain_locked(const PageRun& run);
+  void install_locked(std::uint64_t page, std::uint64_t flag, const std::byte* data);
   void send_page(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint32_t ask = 0);
   void on_left(const std::byte* data, std::size_t bytes);
+  [[nodiscard]] std::uint64_t time_here(std::int64_t there_ns) const;
   void on_used(std::uint64_t cpu_us, const CpuTime& used);
   void on_reopens(const std::byte* data, std::size_t bytes);
   MobileVcpu* find_vcpu(std::uint32_t id);
@@ -370,7 +375,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> drained_{0};
   std::atomic<std::uint64_t> left_stack_{
       0};  // Leaving: where the remote's stack mapping begins; 0: not yet heard
-  std::atomic<std::uint64_t> began_us_{0};  // when the remote said that guest code runs
+  std::atomic<std::uint64_t> began_us_{0};  // when guest code began to run on the other side
   std::atomic<std::uint64_t> bulk_sent_{0}, bulk_credited_{0};
   std::atomic<std::uint32_t> credit_news_{0};
   std::uint64_t bulk_eaten_ = 0;  // by the pager, not yet told

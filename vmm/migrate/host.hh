@@ -62,6 +62,11 @@ std::uint64_t process_cpu_us();
 CpuTime thread_cpu();
 std::uint64_t thread_cpu_us(int tid);
 
+/// Others wait for the calling thread from now on: its turns are short, so that the scheduler lets it run
+/// soon after it wakes (Linux 6.12 and later), and its sleeps are as short as asked for.  False: not any
+/// more.
+void answer_soon(bool soon = true);
+
 /// A detached thread of the VMM's own, with every signal blocked and its stack in the arena.
 bool start_thread(void* (*main)(void*), void* arg, const char* name);
 

@@ -105,6 +105,16 @@ Status Link::attach(const local::Attach& how, const int (&fds)[3]) {
   return Unit{};
 }
 
+void Link::wake_hpcd() {
+  const std::uint64_t one = 1;
+  static_cast<void>(0 > ::write(wake_hpcd_, &one, sizeof one));
+}
+
+void Link::ring_bell() {
+  bell_held_.store(false);
+  if (bell_due_.exchange(false)) wake_hpcd();
+}
+
 template <class Fill> bool Link::put(std::uint32_t channel, Stream stream, std::size_t total, Fill fill) {
   if (memory_ == nullptr) return false;
   bool wake = false;
@@ -114,15 +124,14 @@ template <class Fill> bool Link::put(std::uint32_t channel, Stream stream, std::
     std::byte* to = nullptr;
     while ((to = ring.reserve(channel, static_cast<std::uint32_t>(total))) == nullptr) {
       if (ring.broken()) return false;
+      if (bell_due_.exchange(false)) wake_hpcd();
       sleep_us(20);
     }
     fill(to);
     wake = ring.publish();
   }
-  if (wake) {
-    const std::uint64_t one = 1;
-    static_cast<void>(0 > ::write(wake_hpcd_, &one, sizeof one));
-  }
+  if (wake) bell_due_.store(true);
+  if (!bell_held_.load() && bell_due_.exchange(false)) wake_hpcd();
   return true;
 }
 

@@ -1,6 +1,7 @@
 // A VMM process's end of the conversation with its node's hpcd (wire/local.hh): control socket and rings.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -49,6 +50,10 @@ class Link {
 
   /// Sends one record, gathered from `parts`; waits while the ring is full.  False: the ring is gone.
   bool send(std::uint32_t channel, Stream stream, std::initializer_list<Part> parts);
+  /// From hold_bell() to ring_bell() nothing that is sent wakes hpcd, whose precedence would hold up whoever
+  /// sends several records one after the other.
+  void hold_bell() { bell_held_.store(true); }
+  void ring_bell();
   /// The same for a bulk record of pages that lie anywhere: head, entries, then `count` times 4096 bytes.
   bool send_pages(std::uint32_t channel, const Part& head, const Part& entries, const std::byte* const* data,
                   unsigned count);
@@ -70,11 +75,13 @@ class Link {
  private:
   static unsigned index(Stream s) { return static_cast<unsigned>(s); }
 
+  void wake_hpcd();
   template <class Fill> bool put(std::uint32_t channel, Stream stream, std::size_t total, Fill fill);
 
   int control_ = -1, wake_me_ = -1, wake_hpcd_ = -1;
   void* memory_ = nullptr;
   std::size_t bytes_ = 0;
+  std::atomic<bool> bell_held_{false}, bell_due_{false};
   mem::Lock send_lock_, control_lock_;
   wire::local::Producer out_[2];
   wire::local::Consumer in_[2];

@@ -26,6 +26,7 @@ constexpr std::uint32_t kAnswer = 1;    // left_ is there
 constexpr std::uint32_t kStop = 2;      // request_stop()
 constexpr std::uint32_t kFpAnswer = 4;  // fp_ is there
 constexpr std::uint32_t kLook = 8;      // something else has changed
+constexpr std::uint32_t kKick = 16;     // on_kick(); void once the thread has left the guest
 
 // inside_
 constexpr std::uint32_t kOutside = 0;
@@ -80,6 +81,8 @@ engine::Exit MobileVcpu::run_somewhere() {
     e = step_out(*local_, {home_->who().host_vdso_begin, home_->who().host_vdso_end},
                  guest_vdso(home_->who().vdso_table));
   leave_guest();
+  // Whoever asked for that is heard before the next run().
+  mail_.fetch_and(~kStop, std::memory_order_seq_cst);
   const bool call = e.kind == engine::ExitKind::Syscall64 || e.kind == engine::ExitKind::Syscall32;
   // Away, what its node makes by itself does not come here.
   if (call && (away || !is_local_call(abi_of(e.kind), local_->regs().rax))) home_->count_call(away);
@@ -91,20 +94,38 @@ void MobileVcpu::leave_guest() {
   if (inside_.exchange(kOutside, std::memory_order_seq_cst) != kKicked) return;
   while (kick_seen_.load(std::memory_order_acquire) == 0) ::sched_yield();
   kick_seen_.store(0, std::memory_order_relaxed);
+  mail_.fetch_and(~kKick, std::memory_order_seq_cst);
 }
 
 void MobileVcpu::on_kick() {
   kick_seen_.store(1, std::memory_order_release);
-  request_stop();
+  local_->request_stop();
+  mail_.fetch_or(kKick, std::memory_order_seq_cst);
 }
 
 bool MobileVcpu::kick_out() {
+  if (away_.load()) return call_back();
   std::uint32_t seen = kInside;
   if (inside_.compare_exchange_strong(seen, kKicked)) {
     send_kick(pid_, tid_);
     return false;
   }
   return seen == kOutside || (is_dead_child(pid_) && kick_dead());
+}
+
+bool MobileVcpu::has_answer() const {
+  return inside_.load(std::memory_order_seq_cst) == kOutside ||
+         (mail_.load(std::memory_order_seq_cst) & kAnswer) != 0;
+}
+
+/// kick_out() of a vCPU that runs on the other node: that one is told by the mover itself, and is stopped as
+/// soon as its answer is here, whatever its thread here has seen of that.
+bool MobileVcpu::call_back() {
+  if (has_answer())
+    return inside_.load(std::memory_order_seq_cst) == kOutside || !is_dead_child(pid_) || kick_dead();
+  const Head kick{Msg::Kick, 0, id_};
+  if (!std::exchange(called_back_, true)) home_->send(Stream::Urgent, {{&kick, sizeof kick}});
+  return is_dead_child(pid_) && kick_dead();
 }
 
 /// A child that shared this memory has been killed inside run(): nobody is there to leave it, and on another
@@ -214,7 +235,7 @@ engine::Exit MobileVcpu::run_away() {
     const std::uint32_t mail = mail_.load(std::memory_order_seq_cst);
     if ((mail & kAnswer) != 0) break;
     home_->die_if_lost();
-    if ((mail & kStop) != 0 && !kicked) {
+    if ((mail & (kStop | kKick)) != 0 && !kicked) {
       kicked = true;
       const Head kick{Msg::Kick, 0, id_};
       home_->send(Stream::Urgent, {{&kick, sizeof kick}});
@@ -222,7 +243,8 @@ engine::Exit MobileVcpu::run_away() {
     }
     futex_wait(&mail_, mail);
   }
-  mail_.store(0, std::memory_order_seq_cst);
+  // Not kFpAnswer: from the answer on the mover may ask for the FP state.
+  mail_.fetch_and(~(kAnswer | kStop | kKick | kLook), std::memory_order_seq_cst);
   out_.store(false, std::memory_order_release);
   local_->regs() = left_.regs;
   if ((left_.head.flags & kInWait) != 0) wait_ = Wait::Plain;
@@ -314,6 +336,7 @@ void MobileVcpu::depart() {
   tell_names_ = true;
   left_.head.flags = 0;
   came_us_ = 0;
+  called_back_ = false;
   used_.begin();
   away_ = true;
 }

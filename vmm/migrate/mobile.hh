@@ -45,9 +45,12 @@ class MobileVcpu final : public engine::Vcpu {
 
   /// From the signal handler of the thread inside run().
   void on_kick();
-  /// Makes the thread inside run(), if there is one, leave it.  True: nobody is inside.
+  /// Makes the guest stop: the thread inside run(), if there is one, leaves it.  True: it has stopped.  By
+  /// the mover, under the mm lock.
   bool kick_out();
   bool kick_dead();
+  /// Away: nothing is to be waited for any more.
+  [[nodiscard]] bool has_answer() const;
   /// True while its thread waits in run() for a move to end: it touches nothing of the guest's.
   [[nodiscard]] bool parked() const { return parked_.load(std::memory_order_acquire); }
   /// Whether its thread waits in run() for guest code on another node.
@@ -71,6 +74,7 @@ class MobileVcpu final : public engine::Vcpu {
   void add_results(Run& run);
   void add_names(Run& run);
   void leave_guest();
+  bool call_back();
   engine::Exit run_somewhere();
   void fetch_fp_locked();
   void take_fp(const std::byte* fp, std::uint32_t bytes);
@@ -84,6 +88,7 @@ class MobileVcpu final : public engine::Vcpu {
   std::atomic<bool> parked_{false};
   std::atomic<bool> out_{false};
   mem::Lock dead_lock_;
+  bool called_back_ = false;  // the mover's: it has been told to leave the other node's guest
   bool dead_kicked_ = false;  // a killed child's vCPU has been told to leave
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};

@@ -412,6 +412,7 @@ void Home::close_channel() {
 }
 
 void Home::stop_all() {
+  answer_soon();
   stopped_us_ = now_us();
   was_running_ = false;
   stop_.store(1, std::memory_order_seq_cst);
@@ -423,6 +424,13 @@ void Home::stop_all() {
     was_running_ = true;
     // Who is away is waited for; what is lost does not answer.
     if (runs_away() && lost_until_now()) die(lost_why_);
+    // Their answers come to this thread first, if it has the pager's turn.
+    Patience patience;
+    const auto stopped = [this] {
+      const auto& vcpus = engine_.vcpus();
+      return std::all_of(vcpus.begin(), vcpus.end(), [](MobileVcpu* v) { return v->has_answer(); });
+    };
+    if (runs_away()) attend_until(patience, stopped);
     sleep_us(5);
   }
 }
@@ -453,6 +461,7 @@ void Home::release_all() {
   released_us_ = now_us();
   stop_.store(0, std::memory_order_seq_cst);
   futex_wake(&stop_, 1 << 20);
+  answer_soon(false);
 }
 
 // --- coming back
@@ -463,6 +472,15 @@ void Home::wait_for_clocks() {
   constexpr std::int64_t kLongestNs = 1'000'000'000;
   const std::int64_t ahead = std::min(clock_ahead_ns_.exchange(0), kLongestNs);
   if (ahead > 0) sleep_us(static_cast<std::uint64_t>(ahead) / 1000 + 1);
+}
+
+/// True if a stack here, as far as it is known to have grown, has this page.
+bool Home::has_stack_down_to(std::uint64_t page) {
+  const mem::LockGuard guard(mm_->lock());
+  const auto& vmas = mm_->vmas_locked();
+  return std::any_of(vmas.begin(), vmas.end(), [page](const auto& v) {
+    return v.second.grows_down && v.first <= page && page < v.second.end;
+  });
 }
 
 void Home::come_back() {
@@ -479,7 +497,10 @@ void Home::come_back() {
     const Head leave{Msg::Leave};
     send(Stream::Urgent, {{&leave, sizeof leave}});
     for (MobileVcpu* v : engine_.vcpus()) v->arrive();
-    for (;;) {
+    const auto leaving = [this] { return (drained_.load() & kLeaving) != 0; };
+    Patience patience;
+    attend_until(patience, leaving);
+    while (!leaving()) {
       const std::uint32_t seen = drained_.load();
       if ((seen & kLeaving) != 0) break;
       die_if_lost();
@@ -496,9 +517,8 @@ void Home::come_back() {
     set_phase(Phase::Drain);
   }
   // The stack may have grown there by itself; touching it makes the host's mapping grow here.
-  if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0) {
+  if (const std::uint64_t stack = left_stack_.load(); stack + 1 != 0 && !has_stack_down_to(stack))
     touch_while_heard(stack);
-  }
   began_us_ = 0;
   note_entry_ = true;
   release_all();

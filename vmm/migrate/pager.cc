@@ -38,7 +38,8 @@ bool Home::pager_pass() {
     link_.pop(Stream::Urgent);
     busy = true;
   }
-  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v); ++i) {
+  // One: somebody may wait for what is urgent.
+  if (link_.receive(Stream::Bulk, v)) {
     on_record(v, Stream::Bulk);
     link_.pop(Stream::Bulk);
     busy = true;
@@ -52,6 +53,7 @@ bool Home::pager_pass() {
 }
 
 void Home::pager() {
+  answer_soon();
   pager_turn_.lock();
   for (;;) {
     if (pager_pass()) continue;
@@ -160,9 +162,11 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       if (read_as(u, v.data, v.bytes)) on_used(u.cpu_us, u.used);
       return;
     }
-    case Msg::Began:
-      if (began_us_.load() == 0) began_us_.store(now_us());
+    case Msg::Began: {
+      Began b{};
+      if (read_as(b, v.data, v.bytes) && began_us_.load() == 0) began_us_.store(time_here(b.monotonic));
       return;
+    }
     case Msg::Credit: {
       Credit c{};
       if (!read_as(c, v.data, v.bytes)) return;
@@ -173,6 +177,12 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
     }
     default: return;  // of a newer version: nothing depends on it
   }
+}
+
+/// When it was here, microseconds, at the latest; it is not later than now.
+std::uint64_t Home::time_here(std::int64_t there_ns) const {
+  const std::int64_t us = (there_ns + clocks_.offsets().monotonic) / 1000;
+  return std::min(now_us(), static_cast<std::uint64_t>(std::max<std::int64_t>(us, 1)));
 }
 
 void Home::on_left(const std::byte* data, std::size_t bytes) {
@@ -347,10 +357,8 @@ void Home::give_locked(std::uint64_t page, std::uint32_t ask) {
 
 void Home::on_pages(const std::byte* data, std::size_t bytes, std::uint64_t credit) {
   figures_.bytes += bytes;
-  for_each_page(data, bytes, credit != 0 ? &recent_in_ : nullptr,
-                [this](std::uint64_t page, std::uint64_t flag, const std::byte* content, std::uint64_t) {
-                  install(page, flag, content);
-                });
+  for_each_run(data, bytes, credit != 0 ? &recent_in_ : nullptr,
+               [this](const PageRun& run, std::uint64_t) { install(run); });
   if (credit == 0) return;
   bulk_eaten_ += credit;
   if (bulk_eaten_ < kBulkWindow / 4) return;
@@ -359,9 +367,31 @@ void Home::on_pages(const std::byte* data, std::size_t bytes, std::uint64_t cred
   send(Stream::Urgent, {{&c, sizeof c}});
 }
 
-void Home::install(std::uint64_t page, std::uint64_t flag, const std::byte* data) {
-  if (flag == kPageOnItsWay) return;  // the fault goes on waiting for it
-  const mem::LockGuard guard(lock_);
+void Home::install(const PageRun& run) {
+  if (run.flag == kPageOnItsWay) return;  // the fault goes on waiting for it
+  {
+    const mem::LockGuard guard(lock_);
+    for (unsigned done = run.count > 1 ? install_plain_locked(run) : 0; done < run.count; ++done) {
+      const std::uint64_t offset = done * kPageSize;
+      install_locked(run.page + offset, run.flag, run.content != nullptr ? run.content + offset : nullptr);
+    }
+  }
+  pending_news_.fetch_add(1);
+  futex_wake(&pending_news_, 8);
+}
+
+/// Pages with data of which nothing has to be known, in one call.  Returns how many have been installed.
+unsigned Home::install_plain_locked(const PageRun& run) {
+  if (run.flag != kPageData || !void_.empty() || !wanted_later_.empty()) return 0;
+  // As below: home has a page before anybody can see it here.
+  for (unsigned i = 0; i < run.count; ++i) directory_.set_home(run.page + i * kPageSize);
+  const unsigned done = uffd_.copy(run.page, run.content, run.count);
+  for (unsigned i = 0; i < done && !pending_.empty(); ++i) pending_.erase(run.page + i * kPageSize);
+  figures_.pages_pushed += done;
+  return done;
+}
+
+void Home::install_locked(std::uint64_t page, std::uint64_t flag, const std::byte* data) {
   pending_.erase(page);
   bool wanted = true;
   for (const Range& r : void_) wanted = wanted && !(page >= r.begin && page < r.end);
@@ -374,8 +404,6 @@ void Home::install(std::uint64_t page, std::uint64_t flag, const std::byte* data
   if (!wanted || rc != 0) uffd_.wake(page);
   // The pager sees to it: whoever is here may be a guest's thread in its place.
   if (wanted_later_.contains(page)) ring_bell(pager_poke_);
-  pending_news_.fetch_add(1);
-  futex_wake(&pending_news_, 8);
 }
 
 }  // namespace hpcvmm::migrate

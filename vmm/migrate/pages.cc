@@ -90,6 +90,16 @@ int Uffd::copy(std::uint64_t page, const void* data) {
   }
 }
 
+unsigned Uffd::copy(std::uint64_t page, const void* data, unsigned count) {
+  uffdio_copy c{};
+  c.dst = page;
+  c.src = reinterpret_cast<std::uint64_t>(data);
+  c.len = count * kPageSize;
+  if (::ioctl(fd_, UFFDIO_COPY, &c) == 0) return count;
+  // What it says when it stops in the middle: Documentation/admin-guide/mm/userfaultfd.rst.
+  return c.copy > 0 ? static_cast<unsigned>(static_cast<std::uint64_t>(c.copy) / kPageSize) : 0;
+}
+
 int Uffd::zero(std::uint64_t page) {
   for (;;) {
     uffdio_zeropage z{};

@@ -30,6 +30,8 @@ class Uffd {
   /// Installs a page and wakes who waits for it.  0, EEXIST it is there already, ENOENT no such mapping, or
   /// another errno value.
   int copy(std::uint64_t page, const void* data);
+  /// The same of `count` pages side by side: how many of them, from the first on.
+  unsigned copy(std::uint64_t page, const void* data, unsigned count);
   int zero(std::uint64_t page);
   void wake(std::uint64_t page);
   /// Takes a page out of this process: false if it is not there.  Writers meanwhile wait and fault again

@@ -13,7 +13,7 @@
 
 namespace hpcvmm::migrate {
 
-/// Each page with data takes the next slot, at both ends.  Threads: one at a time.
+/// Each page that is remembered takes the next slot, at both ends.  Threads: one at a time.
 class RecentPages {
  public:
   static constexpr unsigned kSlots = 256;  // 1 MiB: what a cache holds
@@ -23,18 +23,24 @@ class RecentPages {
   RecentPages& operator=(const RecentPages&) = delete;
   ~RecentPages() { clear(); }
 
-  /// By the sender: the slot that has this content; -1: none, and it has been remembered, hence has to be
-  /// sent.
+  static constexpr int kAdded = -1, kPassed = -2;
+
+  /// By the sender: the slot that has this content; kAdded, kPassed: none, so it has to be sent.  It has been
+  /// remembered, and the receiver shall do so, too; or it has not: of a memory in which no page is like
+  /// another only some are.
   int find_or_add(const std::byte* data) {
     Guesses& guesses = guesses_[hash_of(data)];
-    for (const std::uint16_t guess : guesses)
-      if (guess != 0 && std::memcmp(slots_ + (guess - 1U) * kPageSize, data, kPageSize) == 0)
-        return guess - 1;
+    for (const std::uint16_t guess : guesses) {
+      if (guess == 0 || std::memcmp(slots_ + (guess - 1U) * kPageSize, data, kPageSize) != 0) continue;
+      in_vain_ = 0;
+      return guess - 1;
+    }
+    if (++in_vain_ > kSlots && in_vain_ % kOneOf != 0) return kPassed;
     const unsigned slot = next_;
-    if (!add(data)) return -1;
+    if (!add(data)) return kPassed;
     std::copy_backward(guesses.begin(), guesses.end() - 1, guesses.end());
     guesses[0] = static_cast<std::uint16_t>(slot + 1);
-    return -1;
+    return kAdded;
   }
   /// By the receiver, in the order of the stream.  False: no memory; then it remembers nothing.
   bool add(const std::byte* data) {
@@ -53,12 +59,13 @@ class RecentPages {
     if (slots_ != nullptr) mem::arena_unmap(slots_, kSlots * kPageSize);
     slots_ = nullptr;
     guesses_ = {};
-    next_ = used_ = 0;
+    next_ = used_ = in_vain_ = 0;
   }
 
  private:
   using Guesses = std::array<std::uint16_t, 4>;  // slot + 1, the latest first; 0: none
   static constexpr unsigned kHashes = 512;
+  static constexpr unsigned kOneOf = 16;
 
   /// Of a few words of it: what differs elsewhere is found out by comparing.
   static unsigned hash_of(const std::byte* data) {
@@ -75,6 +82,7 @@ class RecentPages {
   std::byte* slots_ = nullptr;
   std::array<Guesses, kHashes> guesses_{};  // by hash
   unsigned next_ = 0, used_ = 0;
+  unsigned in_vain_ = 0;  // pages that were like none, since the last that was
 };
 
 }  // namespace hpcvmm::migrate

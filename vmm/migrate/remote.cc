@@ -58,7 +58,8 @@ bool is_early(const local::Consumer::View& v) {
   Pages p{};
   std::uint64_t first = 0;
   if (!read_as(p, v.data, v.bytes) || !read_as(first, v.data + sizeof p, v.bytes - sizeof p)) return warm;
-  return (first & kPageFlags) == kPageWarm || (first & kPageFlags) == kPageWarmRecent;
+  const std::uint64_t flag = first & kPageFlags;
+  return flag == kPageWarm || flag == kPageWarmRecent || flag == kPageWarmPassed;
 }
 
 }  // namespace
@@ -98,7 +99,8 @@ bool Remote::pass() {
     link_.pop(Stream::Urgent);
     busy = true;
   }
-  for (unsigned i = 0; i < 4 && link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v)); ++i) {
+  // One: somebody may wait for what is urgent.
+  if (link_.receive(Stream::Bulk, v) && (mapped_ || is_early(v))) {
     on_record(v, Stream::Bulk);
     link_.pop(Stream::Bulk);
     busy = true;
@@ -142,6 +144,7 @@ void Remote::tell_used() {
 }
 
 void Remote::serve() {
+  answer_soon();
   link_.adopt(3);
   open_pagemap();
   local::Register r{};
@@ -204,6 +207,7 @@ void* Remote::worker_main(void* self) {
 }
 
 void Remote::worker() {
+  answer_soon();
   for (;;) {
     while (queued_.load() == 0) futex_wait(&queued_, 0);
     std::vector<std::byte> message;
@@ -255,6 +259,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       // Slots and translations for what the guest touches first: 50 to 100 us each, one by one, on its way.
       if (mm_ != nullptr && !prefilled_ && !running_) mm_->prefill_all();
       prefilled_ = true;
+      make_worker();
       const Head ack{Msg::Ack, 0, head.id};
       send(Stream::Urgent, {{&ack, sizeof ack}});
       return;
@@ -452,7 +457,8 @@ std::uint64_t Remote::vdso_begin() const {
 
 void Remote::began() {
   if (began_.exchange(1) != 0) return;
-  const Head b{Msg::Began};
+  Began b{};
+  b.monotonic = read_clock(CLOCK_MONOTONIC);
   send(Stream::Urgent, {{&b, sizeof b}});
 }
 
@@ -484,15 +490,22 @@ Runner* Remote::make_runner(std::uint32_t id) {
   return r;
 }
 
+/// Before the first Run: a thread takes 150 us to make.
+void Remote::make_worker() {
+  if (worker_made_) return;
+  if (!start_thread(worker_main, this, "hpc-vmm-worker")) {
+    say("hpc-vmm remote: no thread\n");
+    ::_exit(1);
+  }
+  worker_made_ = true;
+}
+
 void Remote::on_run(const std::byte* data, std::size_t bytes) {
   Run run{};
   if (!read_as(run, data, bytes)) return;
   Runner* const r = make_runner(run.head.id);
   if (r == nullptr) return;
-  if (!running_ && !start_thread(worker_main, this, "hpc-vmm-worker")) {
-    say("hpc-vmm remote: no thread\n");
-    ::_exit(1);
-  }
+  make_worker();
   running_ = true;
   if (began_.load() == 0) trial::hold("remote-run");
   r->order(run, data + sizeof run, bytes - sizeof run);

@@ -77,7 +77,7 @@ void Remote::on_file_pages(const std::byte* data, std::size_t bytes, bool bulk) 
       host().say("hpc-vmm remote: home counts on a file that is not here\n");
       ::_exit(1);
     }
-    install(page_down(f.page), kPageData, content.data(), p.sequence, bulk);
+    install({page_down(f.page), kPageData, content.data(), 1}, p.sequence, bulk);
   }
   if (bulk) count_bulk(bytes);
 }

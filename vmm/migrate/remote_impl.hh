@@ -13,6 +13,7 @@
 #include "vmm/mem/mm.hh"
 #include "vmm/migrate/attend.hh"
 #include "vmm/migrate/attic.hh"
+#include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/files.hh"
 #include "vmm/migrate/forward.hh"
 #include "vmm/migrate/link.hh"
@@ -145,6 +146,7 @@ class Remote {
   bool put_off(Msg type, const wire::local::Consumer::View& v);
   static void* worker_main(void* self);
   void worker();
+  void make_worker();
   void handle(const std::byte* data, std::size_t bytes, Stream stream);
   void on_init(const Init& i);
   void on_clocks(const vdso::ClockOffsets& clocks);
@@ -174,8 +176,10 @@ class Remote {
   void make_zero(std::uint64_t page, bool write);
   void on_take(std::uint64_t page);
   void on_pages(const std::byte* data, std::size_t bytes, bool bulk);
-  void install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
-               bool bulk);
+  void install(const PageRun& run, std::uint64_t sequence, bool bulk);
+  unsigned install_plain_locked(const PageRun& run);
+  void install_locked(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
+                      bool bulk);
   void put_aside(std::uint64_t page, std::map<std::uint64_t, Range>::iterator range, const std::byte* data);
   void on_fault(const Uffd::Fault& f);
   void push_has_ended();
@@ -213,6 +217,7 @@ class Remote {
   std::atomic<std::uint32_t> waits_at_home_{0};
   bool prefilled_ = false;
   bool mapped_ = false;  // the mappings are there: the bulk stream, which may be ahead, is heard
+  bool worker_made_ = false;
   bool running_ =
       false;  // a vCPU has been started: others may hold the mm lock, and wait for pages meanwhile
   // Messages that need the mm lock, and what came behind them: the worker's.

@@ -219,9 +219,8 @@ void Remote::on_take(std::uint64_t page) {
 }
 
 void Remote::on_pages(const std::byte* data, std::size_t bytes, bool bulk) {
-  for_each_page(data, bytes, bulk ? &recent_ : nullptr,
-                [this, bulk](std::uint64_t page, std::uint64_t flag, const std::byte* content,
-                             std::uint64_t sequence) { install(page, flag, content, sequence, bulk); });
+  for_each_run(data, bytes, bulk ? &recent_ : nullptr,
+               [this, bulk](const PageRun& run, std::uint64_t sequence) { install(run, sequence, bulk); });
   if (bulk) count_bulk(bytes);
 }
 
@@ -244,9 +243,28 @@ void Remote::put_aside(std::uint64_t page, std::map<std::uint64_t, Range>::itera
   }
 }
 
-void Remote::install(std::uint64_t page, std::uint64_t flag, const std::byte* data, std::uint64_t sequence,
-                     bool bulk) {
+void Remote::install(const PageRun& run, std::uint64_t sequence, bool bulk) {
   const mem::LockGuard guard(lock_);
+  for (unsigned done = run.count > 1 ? install_plain_locked(run) : 0; done < run.count; ++done) {
+    const std::uint64_t offset = done * kPageSize;
+    install_locked(run.page + offset, run.flag, run.content != nullptr ? run.content + offset : nullptr,
+                   sequence, bulk);
+  }
+}
+
+/// Pages with data of which nothing has to be known, in one call.  Returns how many have been installed.
+unsigned Remote::install_plain_locked(const PageRun& run) {
+  if (run.flag != kPageData || !void_.empty() || !promised_.empty()) return 0;
+  const unsigned done = uffd_.copy(run.page, run.content, run.count);
+  for (unsigned i = 0; i < done; ++i) {
+    if (!pending_.empty()) pending_.erase(run.page + i * kPageSize);
+    if (!taken_.empty()) taken_.erase(run.page + i * kPageSize);
+  }
+  return done;
+}
+
+void Remote::install_locked(std::uint64_t page, std::uint64_t flag, const std::byte* data,
+                            std::uint64_t sequence, bool bulk) {
   if (bulk)
     for (const Void& v : void_)
       if (page >= v.begin && page < v.end && sequence < v.sequence) return;
@@ -349,9 +367,6 @@ void Remote::on_leave() {
     leaving_ = true;
     for (const auto& [begin, r] : ranges_)
       if (r.grows_down) l.stack_begin = mem::host_mapping_begin(r.end - kPageSize);
-    // Rights have no meaning for a process that does not run; pages must be readable.
-    for (const auto& [begin, r] : ranges_)
-      if (r.kind != PageKind::Coherent) ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
   }
   l.clocks = read_clocks(clocks_);
   send(Stream::Urgent, {{&l, sizeof l}});
@@ -382,6 +397,8 @@ void Remote::drain() {
     const mem::LockGuard guard(lock_);
     for (const auto& [begin, r] : ranges_) {
       if (r.kind == PageKind::Shared || r.kind == PageKind::Coherent) continue;
+      // Rights have no meaning for a process that does not run; pages must be readable.
+      ::mprotect(pointer(begin), r.end - begin, PROT_READ | PROT_WRITE);
       const std::uint64_t from = r.grows_down ? mem::host_mapping_begin(r.end - kPageSize) : begin;
       all.emplace_back(std::min(from, begin), r.end);
     }

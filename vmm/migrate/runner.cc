@@ -139,8 +139,8 @@ void Runner::loop() {
     waited_us_ = called_us_ != 0 ? now_us() - called_us_ : 0;
     has_run_ = true;
     if (has_results_ && !forward::apply_results(results_)) forward::fail_call(vcpu_->regs());
-    remote_.began();
     begin_use();
+    remote_.began();
     run_guest();
   }
 }

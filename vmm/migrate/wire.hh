@@ -18,7 +18,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 8;
+inline constexpr std::uint32_t kWireVersion = 9;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -209,6 +209,11 @@ struct UsedSoFar {
   CpuTime used;
 };
 
+struct Began {
+  Head head{Msg::Began, 0, 0};
+  std::int64_t monotonic = 0;  ///< that clock of the remote's node, nanoseconds
+};
+
 struct Leaving {
   Head head{Msg::Leaving, 0, 0};
   std::uint64_t stack_begin = 0;  ///< of the mapping that grows down, as it has grown there; ~0: none
@@ -243,6 +248,8 @@ enum PageFlag : std::uint64_t {
   kPageSame = 5,        ///< no data: the warm one is right
   kPageRecent = 6,      ///< no data: that of a slot (recent.hh), whose number is in the entry's upper 16 bits
   kPageWarmRecent = 7,  ///< kPageWarm in that way
+  kPagePassed = 8,      ///< kPageData that takes no slot (recent.hh)
+  kPageWarmPassed = 9,  ///< kPageWarm likewise
   kPageFlags = 15,
 };
 // NOLINTEND(readability-identifier-naming)
@@ -250,12 +257,17 @@ inline constexpr unsigned kSlotShift = 48;
 constexpr std::uint64_t page_of(std::uint64_t entry) {
   return page_down(entry & ((std::uint64_t{1} << kSlotShift) - 1));
 }
-/// Of a page with data in the bulk stream: `slot` has it, or none does (-1).
+/// Of a page with data in the bulk stream: `slot` is what RecentPages::find_or_add() says.
 constexpr std::uint64_t bulk_flag(int slot, bool warm = false) {
-  if (slot < 0) return warm ? kPageWarm : kPageData;
+  constexpr int kAdded = -1;
+  if (slot == kAdded) return warm ? kPageWarm : kPageData;
+  if (slot < 0) return warm ? kPageWarmPassed : kPagePassed;
   return (warm ? kPageWarmRecent : kPageRecent) | static_cast<std::uint64_t>(slot) << kSlotShift;
 }
-constexpr bool carries_data(std::uint64_t flag) { return flag == kPageData || flag == kPageWarm; }
+constexpr bool takes_slot(std::uint64_t flag) { return flag == kPageData || flag == kPageWarm; }
+constexpr bool carries_data(std::uint64_t flag) {
+  return takes_slot(flag) || flag == kPagePassed || flag == kPageWarmPassed;
+}
 
 /// head.id entries follow.
 struct FilePages {
