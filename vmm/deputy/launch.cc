@@ -407,6 +407,7 @@ void prepare(Start& s) {
   // Without a host vDSO the guest's clocks cost a system call each.
   if (auto found = vdso::host_vdso()) s.vdso = *found;
   mem::set_host_vdso(s.vdso.range_begin, s.vdso.range_end);
+  migrate::Home::read_environment();
   static char* empty[] = {nullptr};
   environ = empty;  // the strings lie on the stack that the guest is about to get
 }
