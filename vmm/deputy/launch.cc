@@ -384,7 +384,7 @@ void find_cpuid(Start& s) {
   const std::string facts = probe::engine_cache_path();
   if (facts.empty()) return;
   const std::string path = facts + "-cpuid";
-  const std::string key = probe::engine_cache_key();
+  const std::string& key = probe::engine_cache_key();
   engine::kvm::set_cpuid_bytes(probe::load_blob(path, key));
   if (!engine::kvm::cpuid_bytes().empty()) return;
   s.cpuid_cache = path;
