@@ -88,7 +88,7 @@ Result<double> cpuid() {
 Result<double> start_in_vm(const char* const* argv) {
   // Counted for bench/guest/true.c by KVM's own statistics and trace points (Debian 12's C library).
   constexpr double kExits = 14;
-  constexpr double kTouches = 66;
+  constexpr double kTouches = 57;
   constexpr double kCpuids = 67;
   HPCVMM_TRY(const double process, spawn(argv));
   HPCVMM_TRY(const double vm, create_vm());

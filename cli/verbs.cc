@@ -386,8 +386,12 @@ void describe_run(const std::function<void(const CLI::App&)>& with) {
   with(app);
 }
 
+int run_usual(int argc, char** argv, char** envp) {
+  LaunchArgs usual;
+  return parse_usual(argc, argv, usual) ? do_launch(usual, envp) : -1;
+}
+
 int run(int argc, char** argv, char** envp) {
-  if (LaunchArgs usual; parse_usual(argc, argv, usual)) return do_launch(usual, envp);
   CLI::App app{"Runs unmodified Linux programs, IA32 and x86-64, each in its own micro-VM.", "hpc-vmm"};
   app.require_subcommand(1);
   app.footer(

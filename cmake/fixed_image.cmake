@@ -23,6 +23,24 @@ function(hpcvmm_fixed_image target)
   target_link_libraries(${target} PRIVATE ${HPCVMM_PATH_crtendS.o} ${HPCVMM_PATH_crtn.o})
 endfunction()
 
+# hpcvmm_start_together(TARGET): lays what runs at each start of a program (start_objects.txt) side by side, where the
+# kernel's 64 KiB of fault-around find it.  Names that match nothing are passed over.
+function(hpcvmm_start_together target)
+  set(list ${PROJECT_SOURCE_DIR}/cmake/start_objects.txt)
+  set(script ${CMAKE_CURRENT_BINARY_DIR}/start_objects.lds)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${list})
+  file(STRINGS ${list} objects REGEX "^[^#]")
+  foreach(object ${objects})
+    # CLI11's templates, each in a section of its own, stay out.
+    string(APPEND text "    *${object}(.text .text.[a-z]* .text._ZNS* .text._ZNKS* .text._ZS* .text._Zn* .text._Zd* .text._Z*hpcvmm*)\n")
+    string(APPEND rodata "    *${object}(.rodata .rodata.*)\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${script} @ONLY CONTENT
+    "SECTIONS\n{\n  .text.start : {\n@text@  }\n}\nINSERT BEFORE .text;\nSECTIONS\n{\n  .rodata.start : {\n@rodata@  }\n}\nINSERT AFTER .rodata;\n")
+  target_link_options(${target} PRIVATE -Wl,-T,${script})
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${script})
+endfunction()
+
 # hpcvmm_fixed_image_test(TARGET): the same for a GoogleTest executable.
 function(hpcvmm_fixed_image_test target)
   hpcvmm_fixed_image(${target})

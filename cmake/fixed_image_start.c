@@ -8,6 +8,9 @@ void __pthread_initialize_minimal(void);
 void __pthread_initialize_minimal(void) {}
 void _dl_relocate_static_pie(void);
 void _dl_relocate_static_pie(void) {}
+/* Where $ORIGIN of shared objects is: there are none.  glibc asks /proc/self/exe for it at each start. */
+const char* _dl_get_origin(void);
+const char* _dl_get_origin(void) { return (const char*)-1; }
 /* Belongs to libc's malloc, which vmm/mem/arena.cc replaces. */
 void __malloc_arena_thread_freeres(void) __attribute__((weak));
 void __malloc_arena_thread_freeres(void) {}

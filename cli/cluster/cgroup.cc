@@ -167,9 +167,14 @@ std::string note_group(const Names& names, unsigned node) {
 }
 
 std::string join_group(const Names& names, unsigned node) {
-  std::istringstream lines(read_file(names.node_dir(node) + "/groups"));
-  for (std::string folder; std::getline(lines, folder);)
+  // Without streams: `launch` comes here before the constructors that they need (cli/main.cc).
+  const std::string text = read_file(names.node_dir(node) + "/groups");
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string folder = text.substr(at, end - at);
     if (std::string why = write_file(folder + "/cgroup.procs", "0"); !why.empty()) return why;
+    at = end + 1;
+  }
   return {};
 }
 

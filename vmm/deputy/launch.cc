@@ -71,12 +71,21 @@ struct Start {
   std::string cpuid_cache, cache_key;
 };
 
+/// Makes the host's own pages of memory that the guest may write and almost surely will.  KVM without nested
+/// paging then maps eight neighbours at the guest's first touch of one; each would cost a trip of its own.
+void bring_pages(std::uint64_t begin, std::uint64_t end) {
+  // What cannot be had (the file ends before it, a kernel before 5.14) comes when it is touched, or does not.
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
+}
+
 class MmMapper final : public load::Mapper {
  public:
   MmMapper(mem::Mm& mm, Abi abi) : mm_(mm), abi_(abi) {}
   std::int64_t map(std::uint64_t addr, std::uint64_t bytes, int prot, int flags, int fd,
                    std::uint64_t off) override {
-    return mm_.map(abi_, addr, bytes, prot, flags, fd, off).value();
+    const std::int64_t at = mm_.map(abi_, addr, bytes, prot, flags, fd, off).value();
+    if (at >= 0 && (prot & PROT_WRITE) != 0) written_.push_back({static_cast<std::uint64_t>(at), bytes});
+    return at;
   }
   std::int64_t unmap(std::uint64_t addr, std::uint64_t bytes) override {
     return mm_.unmap(addr, bytes).value();
@@ -86,9 +95,20 @@ class MmMapper final : public load::Mapper {
     return bytes <= kZeros.size() && mem::copy_out(addr, kZeros.data(), bytes);
   }
 
+  /// Brings the first pages of what the program may write.  To be called when all is mapped.
+  void bring_written() const {
+    for (const Part& p : written_) bring_pages(p.begin, p.begin + std::min(p.bytes, kMostBrought));
+  }
+
  private:
+  struct Part {
+    std::uint64_t begin, bytes;
+  };
+  static constexpr std::uint64_t kMostBrought = std::uint64_t{64} << 10;
+
   mem::Mm& mm_;
   Abi abi_;
+  std::vector<Part> written_;
 };
 
 /// The program is gone, the new one cannot run: as Linux, which kills with SIGSEGV (or SIGKILL for lack of
@@ -230,6 +250,13 @@ load::StackImage fill_stack(Start& s, const load::Loaded& loaded, std::uint64_t 
   return image;
 }
 
+/// The same for the pages that a program's first functions use: the eight around its stack pointer.
+void bring_stack(std::uint64_t sp, std::uint64_t top) {
+  constexpr std::uint64_t kNeighbours = 8 * kPageSize;
+  const std::uint64_t begin = (sp - kPageSize) / kNeighbours * kNeighbours;
+  bring_pages(begin, std::min(begin + kNeighbours, top));
+}
+
 std::string absolute_path(int fd) {
   std::array<char, 32> link{};
   std::array<char, 4096> path{};
@@ -311,6 +338,10 @@ void join_cluster(Start& s, Task& t) {
   const std::uint64_t top = make_stack(s, *process, abi, loaded.exec_stack);
   const std::uint64_t vdso_at = map_vdso(s, *process, abi);
   const load::StackImage stack = fill_stack(s, loaded, top, vdso_at);
+  if (s.kind == engine::Kind::Kvm) {
+    mapper.bring_written();
+    bring_stack(stack.sp, top);
+  }
   set_names(s.program.execfn.c_str(), loaded, stack, *process->mm);
   t->vcpu->regs() = load::initial_regs(abi, loaded.entry, stack.sp);
   process->mm->prefill_all();
@@ -384,7 +415,7 @@ void find_cpuid(Start& s) {
   const std::string facts = probe::engine_cache_path();
   if (facts.empty()) return;
   const std::string path = facts + "-cpuid";
-  const std::string key = probe::engine_cache_key();
+  const std::string& key = probe::engine_cache_key();
   engine::kvm::set_cpuid_bytes(probe::load_blob(path, key));
   if (!engine::kvm::cpuid_bytes().empty()) return;
   s.cpuid_cache = path;
@@ -407,6 +438,7 @@ void prepare(Start& s) {
   // Without a host vDSO the guest's clocks cost a system call each.
   if (auto found = vdso::host_vdso()) s.vdso = *found;
   mem::set_host_vdso(s.vdso.range_begin, s.vdso.range_end);
+  migrate::Home::read_environment();
   static char* empty[] = {nullptr};
   environ = empty;  // the strings lie on the stack that the guest is about to get
 }

@@ -18,7 +18,12 @@ struct Given {
   void* base;
   int tid;
 };
-std::vector<Given> g_given;  // NOLINT: guarded by stacks_lock()
+
+/// Guarded by stacks_lock().
+std::vector<Given>& all_given() {
+  static auto* const all = new std::vector<Given>;
+  return *all;
+}
 
 // The first page below each stack stays unmapped (the arena's guard of the mapping before it).
 }  // namespace
@@ -32,11 +37,12 @@ Stack take_stack() {
   {
     const mem::LockGuard guard(stacks_lock());
     const auto pid = static_cast<std::uint64_t>(raw_call(SYS_getpid));
-    for (auto it = g_given.begin(); it != g_given.end(); ++it) {
+    std::vector<Given>& given = all_given();
+    for (auto it = given.begin(); it != given.end(); ++it) {
       // ESRCH: the kernel has finished with the thread, nobody runs on this stack.
       if (it->tid != 0 && raw_call(SYS_tgkill, pid, static_cast<std::uint64_t>(it->tid), 0) == 0) continue;
       void* const base = it->base;
-      g_given.erase(it);
+      given.erase(it);
       return {base, kStackBytes};
     }
   }
@@ -45,7 +51,7 @@ Stack take_stack() {
 
 void give_stack(void* base, int tid) {
   const mem::LockGuard guard(stacks_lock());
-  g_given.push_back({base, tid});
+  all_given().push_back({base, tid});
 }
 
 }  // namespace hpcvmm::deputy

@@ -89,16 +89,22 @@ struct MapQuery {
 };
 constexpr unsigned long kMapQuery = _IOWR('f', 17, MapQuery);
 
-/// 1 found, 0 not a file, -1 the kernel cannot be asked like this.
-int query_file(std::uint64_t at, HostFile& out) {
+/// 1 found, 0 nothing is mapped there, -1 the kernel cannot be asked like this (Linux before 6.11).
+int query(std::uint64_t at, MapQuery& q) {
   const MapsFile file;
   if (file.fd() < 0) return -1;
-  MapQuery q{};
   q.size = sizeof q;
   q.address = at;
+  if (::ioctl(file.fd(), kMapQuery, &q) == 0) return 1;
+  return errno == ENOTTY || errno == ENOSYS ? -1 : 0;
+}
+
+/// 1 found, 0 not a file, -1 the kernel cannot be asked like this.
+int query_file(std::uint64_t at, HostFile& out) {
+  MapQuery q{};
   q.name = reinterpret_cast<std::uint64_t>(out.path.data());
   q.name_bytes = static_cast<std::uint32_t>(out.path.size());
-  if (::ioctl(file.fd(), kMapQuery, &q) != 0) return errno == ENOTTY || errno == ENOSYS ? -1 : 0;
+  if (const int found = query(at, q); found != 1) return found;
   if (q.inode == 0 || out.path[0] != '/') return 0;
   out.begin = q.begin;
   out.end = q.end;
@@ -140,8 +146,9 @@ int& kept_maps() { return g_kept; }
 void set_host_vdso(std::uint64_t begin, std::uint64_t end) { g_host_vdso = {begin, end}; }
 
 HostStack find_host_stack() {
-  HostStack found;
   const auto here = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
+  if (MapQuery q{}; query(here, q) == 1) return {q.begin, q.end};
+  HostStack found;
   each_mapping([&](std::uint64_t begin, std::uint64_t end, const char*, const char*) {
     if (begin <= here && here < end) found = {begin, end};
   });

@@ -382,9 +382,14 @@ SysRet Mm::detach_shm(std::uint64_t addr) {
   return SysRet::raw(rc);
 }
 
-// A program's code, data and heap, its libraries, its stack: three places, each with room to grow.
+// A program's code, data and heap, its libraries, its stack: three places, each with room to grow.  What KVM
+// keeps of a slot costs 2 us for each MiB, at its making and its end and again in each fork child; growing
+// out of one costs 60.
 void Mm::reserve_places() {
-  constexpr std::uint64_t kRoom = std::uint64_t{16} << 20;
+  constexpr std::uint64_t kLibraries = std::uint64_t{16} << 20;
+  constexpr std::uint64_t kRoom = std::uint64_t{4}
+                                  << 20;  // of a heap, a stack, and where no libraries will be
+  constexpr std::uint64_t kNoLoader = std::uint64_t{64} << 10;
   constexpr std::uint64_t kNear = std::uint64_t{40} << 20;   // the heap starts up to 32 MiB behind the data
   constexpr std::uint64_t kMost = std::uint64_t{128} << 20;  // larger ones get slots as they are touched
   std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
@@ -393,11 +398,17 @@ void Mm::reserve_places() {
   std::sort(ranges.begin(), ranges.end());
   for (std::size_t i = 0; i < ranges.size();) {
     auto [begin, end] = ranges[i];
-    while (++i < ranges.size() && ranges[i].first <= end + kNear && ranges[i].second - begin <= kMost)
+    std::uint64_t mapped = end - begin;
+    while (++i < ranges.size() && ranges[i].first <= end + kNear && ranges[i].second - begin <= kMost) {
       end = std::max(end, ranges[i].second);
+      mapped += ranges[i].second - ranges[i].first;
+    }
     const bool grows_up = begin <= brk_start_ && brk_start_ < end;
-    // Libraries and stacks grow downwards.
-    if (!grows_up && end - begin < kRoom) begin = end - std::min(end, kRoom);
+    const auto last = vmas_.find(end - 1);
+    const bool stack = last != vmas_.end() && last->second.grows_down;
+    // Libraries and stacks grow downwards.  A program without a loader has just the vDSO there.
+    const std::uint64_t room = stack || mapped <= kNoLoader ? kRoom : kLibraries;
+    if (!grows_up && end - begin < room) begin = end - std::min(end, room);
     if (end - begin <= kMost) engine_->reserve(begin, end);
   }
   engine_->places_reserved();

@@ -65,11 +65,11 @@ bool is_near(std::uint64_t begin, std::size_t bytes, bool written, const Owns& o
   return far == 0 || (far <= kFew && (written || absent < pages));
 }
 
-const Owns kNothing = [](std::uint64_t) { return false; };
+bool nothing(std::uint64_t) { return false; }
 
 /// For the planner: lengths and vectors, without waiting for pages.
 bool read_here(void* to, std::uint64_t guest, std::size_t bytes) {
-  return bytes == 0 || (is_near(guest, bytes, false, kNothing) && mem::copy_in(to, guest, bytes));
+  return bytes == 0 || (is_near(guest, bytes, false, nothing) && mem::copy_in(to, guest, bytes));
 }
 
 /// Bytes of the text with its 0; 0: it does not end, or not here.

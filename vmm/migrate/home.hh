@@ -68,6 +68,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   Home& operator=(const Home&) = delete;
   ~Home() override = default;
 
+  /// Takes what the environment asks of this process and its moves ($HPCVMM_SHARE, and trial.hh).  Once,
+  /// before there is a second thread and before the environment's memory is the guest's.
+  static void read_environment();
+
   /// Registers with hpcd and starts the mover.  Once, after the program has been loaded.  Errors: as
   /// Link::connect; without an hpcd the process simply stays where it is.
   Status start(mem::Mm& mm, const Identity& who);

@@ -560,6 +560,7 @@ void remote_main(OnStack on_stack, bool prepare_kvm, ServeShared serve_shared) {
   remote->uffd_device = ::fcntl(5, F_GETFD) >= 0 ? 5 : -1;
   for (int fd = 3; fd <= 5; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   if (auto found = vdso::host_vdso()) remote->vdso = *found;
+  trial::read_environment();
   static char* empty[] = {nullptr};
   environ = empty;
   constexpr std::size_t kStack = std::size_t{256} << 10;

@@ -18,6 +18,7 @@
 #include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/home.hh"
 #include "vmm/migrate/host.hh"
+#include "vmm/migrate/trial.hh"
 
 namespace hpcvmm::migrate {
 namespace {
@@ -28,12 +29,7 @@ constexpr std::uint32_t kTmpfs = 0x01021994;  // statfs(2)
 constexpr unsigned kMostTries = 200;
 constexpr const char* kStaysWithFile = "a file that is written through memory stays where its file is";
 
-// Read before main(): later the environment's memory is the guest's.
-const bool kServed = [] {
-  const char* const text =
-      std::getenv("HPCVMM_SHARE");  // NOLINT(concurrency-mt-unsafe): no second thread yet
-  return text != nullptr && text[0] == '1' && text[1] == 0;
-}();
+bool g_served = false;  // NOLINT: written by Home::read_environment() alone
 
 /// Opens what is mapped.  -1: `why` says why not.
 template <class Connect> int open_mapped(const mem::HostFile& f, const char*& why, Connect connect) {
@@ -98,7 +94,7 @@ bool Home::share_connect(std::string& why) {
 
 /// A stretch that the server does not know of.  Under the mm lock.
 void Home::share_one(std::uint64_t begin, std::uint64_t end) {
-  if (!kServed) return share_.add(begin, end, 0, -1, why_not_served(begin));
+  if (!g_served) return share_.add(begin, end, 0, -1, why_not_served(begin));
   while (begin < end) {
     mem::HostFile f;
     if (!mem::host_file_at(begin, f)) {
@@ -130,7 +126,14 @@ void Home::share_sync_locked() {
   for (const Range& r : news) share_one(r.begin, r.end);
 }
 
-bool Home::wants_files() const { return kServed; }
+void Home::read_environment() {
+  const char* const text =
+      std::getenv("HPCVMM_SHARE");  // NOLINT(concurrency-mt-unsafe): no second thread yet
+  g_served = text != nullptr && text[0] == '1' && text[1] == 0;
+  trial::read_environment();
+}
+
+bool Home::wants_files() const { return g_served; }
 
 /// By whoever maps or unmaps shared memory, under the mm lock.
 void Home::shared_changed() {

@@ -16,15 +16,14 @@
 namespace hpcvmm::migrate::trial {
 namespace {
 
-// Copied before main(): later the environment's memory is the guest's.
-const sockaddr_un kSocket = [] {
-  sockaddr_un to{};
+sockaddr_un g_socket{};  // NOLINT: written by read_environment() alone
+
+void read_socket() {
   const char* const path = std::getenv("HPCVMM_HOLD");  // NOLINT(concurrency-mt-unsafe): no second thread yet
-  if (path == nullptr || std::strlen(path) >= sizeof to.sun_path) return to;
-  to.sun_family = AF_UNIX;
-  std::memcpy(to.sun_path, path, std::strlen(path));
-  return to;
-}();
+  if (path == nullptr || std::strlen(path) >= sizeof g_socket.sun_path) return;
+  g_socket.sun_family = AF_UNIX;
+  std::memcpy(g_socket.sun_path, path, std::strlen(path));
+}
 
 std::uint32_t number(const char* name) {
   const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): no second thread yet
@@ -35,16 +34,16 @@ std::uint32_t number(const char* name) {
 
 namespace detail {
 
-const bool holding = kSocket.sun_family != 0;
-const std::uint32_t first_calls = number("HPCVMM_MOVE_AT_CALLS");
+bool holding = false;           // NOLINT
+std::uint32_t first_calls = 0;  // NOLINT
 
 void announce(const char* point) {
   const int made = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (made < 0) return;
   int fd = -1;
   host().hide_fd(made, &fd);
-  const auto* const to = reinterpret_cast<const sockaddr*>(&kSocket);
-  if (::connect(fd, to, sizeof kSocket) == 0) {
+  const auto* const to = reinterpret_cast<const sockaddr*>(&g_socket);
+  if (::connect(fd, to, sizeof g_socket) == 0) {
     std::array<char, 64> line{};
     const int n =
         std::snprintf(line.data(), line.size(), "%s %d\n", point, static_cast<int>(::syscall(SYS_getpid)));
@@ -56,4 +55,11 @@ void announce(const char* point) {
 }
 
 }  // namespace detail
+
+void read_environment() {
+  read_socket();
+  detail::holding = g_socket.sun_family != 0;
+  detail::first_calls = number("HPCVMM_MOVE_AT_CALLS");
+}
+
 }  // namespace hpcvmm::migrate::trial

@@ -9,10 +9,14 @@
 namespace hpcvmm::migrate::trial {
 
 namespace detail {
-extern const bool holding;               // NOLINT(readability-identifier-naming): false in all but tests
-extern const std::uint32_t first_calls;  // NOLINT(readability-identifier-naming)
+extern bool holding;               // NOLINT: false in all but tests; written by read_environment() alone
+extern std::uint32_t first_calls;  // NOLINT
 void announce(const char* point);
 }  // namespace detail
+
+/// Takes the variables below.  Once, before there is a second thread and before the environment's memory is
+/// the guest's.
+void read_environment();
 
 /// $HPCVMM_HOLD is the path of a Unix stream socket.  At each point the thread connects to it, writes a line
 /// "POINT PID" and waits there, with the locks it has, until the other end writes or closes.  Nobody listens:

@@ -137,7 +137,9 @@ std::string engine_cache_path() {
   return {};
 }
 
-std::string engine_cache_key() {
+namespace {
+
+std::string make_key() {
   const UniqueFd boot(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
   std::string boot_id = boot ? read_all(boot) : std::string();
   if (!boot_id.empty() && boot_id.back() == '\n') boot_id.pop_back();
@@ -154,6 +156,13 @@ std::string engine_cache_key() {
                                   usable ? 1 : 0);
   return {text, static_cast<std::size_t>(bytes) < sizeof(text) ? static_cast<std::size_t>(bytes)
                                                                : sizeof(text) - 1};
+}
+
+}  // namespace
+
+const std::string& engine_cache_key() {
+  static const std::string key = make_key();
+  return key;
 }
 
 std::string format_engine_cache(const EngineFacts& facts, std::string_view key) {

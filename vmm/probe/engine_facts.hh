@@ -43,8 +43,8 @@ bool measure_engines(EngineFacts& facts);
 std::string engine_cache_path();
 
 /// What the cached facts are valid for: boot, kernel, this user's access to /dev/kvm and which device that
-/// is.
-std::string engine_cache_key();
+/// is.  Asked once a process.  Threads: single-threaded caller.
+const std::string& engine_cache_key();
 
 /// The cache file's text for `facts`, and back.  Nothing when `text` is not of this version, belongs to
 /// another key or is damaged.  Pure.

@@ -47,8 +47,8 @@ class PageTables {
 
  private:
   struct Chunk {
-    char* host = nullptr;
-    std::uint64_t bytes = 0;
+    char* host;
+    std::uint64_t bytes;
   };
   [[nodiscard]] std::uint64_t* host_of(std::uint64_t entry) const;
   Result<std::uint64_t*> descend(std::uint64_t* table, unsigned index);
@@ -57,7 +57,7 @@ class PageTables {
 
   AddChunk add_ = nullptr;
   void* self_ = nullptr;
-  std::array<Chunk, kSystemChunks> chunks_{};
+  std::array<Chunk, kSystemChunks> chunks_;  // the first chunk_count_: the rest of 16 KiB stays untouched
   unsigned chunk_count_ = 0;
   std::uint64_t chunk_used_ = 0;
   std::uint64_t used_pages_ = 0;
