@@ -145,8 +145,8 @@ std::vector<std::string> LocalCluster::leftovers() const {
   std::vector<std::string> out;
   std::error_code ignored;
   if (fs::exists(run_dir(), ignored)) out.push_back(run_dir());
-  for (const char* folder : {"/run/netns", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpuset",
-                             "/dev/shm", "/var/run/dpdk"})
+  for (const char* folder : {"/run/netns", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory",
+                             "/sys/fs/cgroup/cpuset", "/dev/shm", "/var/run/dpdk"})
     for (const auto& entry : fs::directory_iterator(folder, ignored))
       if (entry.path().filename().string().find("-" + name_ + "-") != std::string::npos)
         out.push_back(entry.path());
