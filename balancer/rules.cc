@@ -40,6 +40,11 @@ double least_stay_s(const Process& process, const Knobs& knobs) {
   return std::max(grown, knobs.residency_share * process.cpu_used_s);
 }
 
+double starved_s(const Knobs& knobs) {
+  constexpr double kShare = 3;  // less than a third of a CPU
+  return kShare * knobs.min_age_s;
+}
+
 Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs) {
   if (process.moving) return Forbidden::Moving;
   if (process.cannot_move) return Forbidden::CannotMove;
@@ -49,7 +54,8 @@ Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs
   if (local && (view.own.orders & (kLocalStay | kBring)) != 0) return Forbidden::LocalStays;
   // At home it has been since it started, or since it was sent away from elsewhere; both damp.
   if (process.resident_s < least_stay_s(process, knobs)) return Forbidden::Residency;
-  if (process.cpu_used_s < knobs.min_age_s) return Forbidden::TooYoung;
+  if (process.cpu_used_s < knobs.min_age_s && process.resident_s < starved_s(knobs))
+    return Forbidden::TooYoung;
   return Forbidden::Nothing;
 }
 

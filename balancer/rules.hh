@@ -15,6 +15,10 @@ Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs
 /// two moves, and however little it works, its stays grow.
 double least_stay_s(const Process& process, const Knobs& knobs);
 
+/// From which stay on a process may leave although it has used less than min_age_s, seconds: it starves
+/// there, and what little it may need would take long.  (One that sleeps has little to gain from a move.)
+double starved_s(const Knobs& knobs);
+
 /// An order that sends `process` away from the view's node whatever it costs: the reason, and the node it
 /// names (kNoNode: the best one).  Reason::Stay if there is none.
 struct Command {

@@ -91,7 +91,7 @@ struct Knobs {
   double residency_s = 3;  ///< a process that came stays so long, but for memory and people
   double residency_share = 0.5;   ///< ... and this share of its CPU time: its age doubles between two moves
   double residency_growth = 2.5;  ///< each further move makes the least stay so many times as long
-  double min_age_s = 1;           ///< younger processes do not move: most end before it pays
+  double min_age_s = 1;  ///< younger processes do not move: most end before it pays (starved_s() in rules.hh)
   double stale_after_s = 20;      ///< older information is not used at all
   double staleness_per_s = 0.02;  ///< cost of a node grows by this share per second of age of what is known
   double urgency_floor_s = 2;     ///< see urgency()

@@ -112,6 +112,11 @@ std::variant<RemoteKit, Refusal> make_remote_kit(const Config& config) {
     kit.group_names.push_back(folder.substr(folder.rfind('/')));
   }
   ::sched_getaffinity(0, sizeof kit.cpus, &kit.cpus);
+  if (const std::string processor = read_small(config.run_dir + "/processor"); !processor.empty()) {
+    kit.bound = true;
+    CPU_ZERO(&kit.cpus);
+    CPU_SET(std::strtoul(processor.c_str(), nullptr, 10) % CPU_SETSIZE, &kit.cpus);
+  }
   if (::geteuid() != 0) return kit;
   const passwd* const user = ::getpwnam(config.remote_user.c_str());
   if (user == nullptr)
@@ -135,6 +140,7 @@ std::string join_groups(const RemoteKit& kit, pid_t pid) {
     at = end + 1;
   }
   if (there >= kit.groups.size()) return {};
+  if (kit.bound) ::sched_setaffinity(pid, sizeof kit.cpus, &kit.cpus);
   const std::string number = std::to_string(pid);
   for (const UniqueFd& group : kit.groups)
     if (::pwrite(group.get(), number.data(), number.size(), 0) < 0 && errno != ESRCH)

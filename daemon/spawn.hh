@@ -26,6 +26,7 @@ struct RemoteKit {
   gid_t gid = 0;
   unsigned spares = 0;  ///< most that are kept ready, of an engine
   cpu_set_t cpus{};     ///< the DPDK library pins threads; remotes are not to inherit that
+  bool bound = false;   ///< the node has one processor of its machine's for itself
 };
 
 /// Refuses: no such executable or user.

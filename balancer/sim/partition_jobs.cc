@@ -164,7 +164,9 @@ double Partition::first_may_leave(const Node& n) const {
   double first = kInfinite;
   for (const Process& p : processes_) {
     double at = now_s_ - p.resident_s + least_stay_s(p, knobs());
-    at = std::max(at, now_s_ + (knobs().min_age_s - p.cpu_used_s) / n.load.speed);
+    const double old_s = now_s_ + (knobs().min_age_s - p.cpu_used_s) / n.load.speed;
+    const double starved = now_s_ + starved_s(knobs()) - p.resident_s;
+    at = std::max(at, std::min(old_s, starved));
     first = std::min(first, at - kRounding);
   }
   return first;

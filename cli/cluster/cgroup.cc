@@ -24,7 +24,7 @@ namespace {
 /// Where the controllers are mounted; empty: not at all.
 struct Mounts {
   std::string v2;  // with cpu and memory
-  std::string cpu, memory, cpuset;
+  std::string cpu, memory;
 };
 
 bool has_word(const std::string& text, const std::string& word, char separator) {
@@ -50,7 +50,6 @@ Mounts find_mounts() {
     } else if (type == "cgroup") {
       if (has_word(options, "cpu", ',')) m.cpu = where;
       if (has_word(options, "memory", ',')) m.memory = where;
-      if (has_word(options, "cpuset", ',')) m.cpuset = where;
     }
   }
   return m;
@@ -66,7 +65,6 @@ std::vector<std::string> folders(const Names& names, unsigned node) {
   std::vector<std::string> out;
   if (!m.cpu.empty()) out.push_back(m.cpu + name);
   if (!m.memory.empty() && m.memory != m.cpu) out.push_back(m.memory + name);
-  if (!m.cpuset.empty() && m.cpuset != m.cpu) out.push_back(m.cpuset + name);
   return out;
 }
 
@@ -77,26 +75,15 @@ std::string quota(double cpus) {
   return std::to_string(us < 1000 ? 1000 : us);  // the kernel's least
 }
 
-/// Binds the group to its processor.  Where the controller is missing it goes unbound: only less even.
-void keep_on(const std::string& root, const std::string& folder, int processor) {
-  ::mkdir(folder.c_str(), 0755);
-  // Version 1 takes no process before it is told memory nodes; version 2 has the parent's.
-  std::string memory = read_file(root + "/cpuset.mems");
-  if (!memory.empty()) static_cast<void>(write_file(folder + "/cpuset.mems", memory));
-  static_cast<void>(write_file(folder + "/cpuset.cpus", std::to_string(processor)));
-}
-
 std::string make_v2(const std::string& root, const std::string& folder, const NodeLimits& limits) {
   // Fails where the root group's children may not have controllers; the limits below then say so.
   static_cast<void>(write_file(root + "/cgroup.subtree_control", "+cpu +memory"));
-  if (limits.processor >= 0) static_cast<void>(write_file(root + "/cgroup.subtree_control", "+cpuset"));
   if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
   std::string why;
   if (limits.cpus > 0)
     why = write_file(folder + "/cpu.max", quota(limits.cpus) + " " + std::to_string(kPeriodUs));
   if (why.empty() && limits.memory != 0)
     why = write_file(folder + "/memory.max", std::to_string(limits.memory));
-  if (why.empty() && limits.processor >= 0) keep_on(root, folder, limits.processor);
   return why;
 }
 
@@ -108,7 +95,6 @@ std::string make_v1(const Mounts& m, const std::string& name, const NodeLimits& 
     if (why.empty()) why = write_file(folder + "/cpu.cfs_quota_us", quota(limits.cpus));
     if (!why.empty()) return why;
   }
-  if (limits.processor >= 0 && !m.cpuset.empty()) keep_on(m.cpuset, m.cpuset + name, limits.processor);
   if (limits.memory != 0) {
     const std::string folder = m.memory + name;
     if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return folder + ": " + std::strerror(errno);
@@ -159,7 +145,11 @@ std::string make_group(const Names& names, unsigned node, const NodeLimits& limi
   return make_v1(m, name, limits);
 }
 
-std::string note_group(const Names& names, unsigned node) {
+std::string note_group(const Names& names, unsigned node, const NodeLimits& limits) {
+  if (limits.processor >= 0) {
+    const std::string file = names.node_dir(node) + "/processor";
+    if (std::string why = write_file(file, std::to_string(limits.processor) + "\n"); !why.empty()) return why;
+  }
   std::string text;
   for (const std::string& folder : folders(names, node))
     if (::access(folder.c_str(), F_OK) == 0) text += folder + "\n";
@@ -174,6 +164,12 @@ std::string join_group(const Names& names, unsigned node) {
     const std::string folder = text.substr(at, end - at);
     if (std::string why = write_file(folder + "/cgroup.procs", "0"); !why.empty()) return why;
     at = end + 1;
+  }
+  if (const std::string processor = read_file(names.node_dir(node) + "/processor"); !processor.empty()) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(std::strtoul(processor.c_str(), nullptr, 10) % CPU_SETSIZE, &set);
+    ::sched_setaffinity(0, sizeof set, &set);  // it may have gone meanwhile: then any
   }
   return {};
 }

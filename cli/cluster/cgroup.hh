@@ -23,10 +23,11 @@ void give_processors(std::vector<NodeLimits>& limits, const std::vector<int>& pr
 void give_processors(const Names& names, std::vector<NodeLimits>& limits);
 /// Makes the group of a node with its limits.  Empty: done; else why not, with the remedy.
 std::string make_group(const Names& names, unsigned node, const NodeLimits& limits);
-/// Writes the group's folders into the node's file "groups", for its hpcd and for launch; none: no file.
-std::string note_group(const Names& names, unsigned node);
-/// Puts this process, and what it starts from now on, into the group that the node's file "groups" names;
-/// does nothing where there is none.  Empty: done; else why not.
+/// Writes the group's folders into the node's file "groups" and its processor into "processor", for its hpcd
+/// and for launch; none: no file.
+std::string note_group(const Names& names, unsigned node, const NodeLimits& limits);
+/// Puts this process, and what it starts from now on, into the group that the node's file "groups" names,
+/// and on its processor; does nothing where there is none.  Empty: done; else why not.
 std::string join_group(const Names& names, unsigned node);
 /// Removes it; what is still in it is killed.  Not there: nothing.
 void remove_group(const Names& names, unsigned node);

@@ -152,7 +152,7 @@ std::string try_up(const UpRequest& r, Progress& progress) {
   give_processors(r.names, limits);
   for (unsigned n = 1; n <= r.nodes && !limits.empty(); ++n) {
     if (std::string why = make_group(r.names, n, limits[n - 1]); !why.empty()) return why;
-    if (std::string why = note_group(r.names, n); !why.empty()) return why;
+    if (std::string why = note_group(r.names, n, limits[n - 1]); !why.empty()) return why;
   }
   progress.step("making the network...");
   if (std::string why = make_network(r.names, r.nodes); !why.empty())

@@ -146,7 +146,7 @@ std::vector<std::string> LocalCluster::leftovers() const {
   std::error_code ignored;
   if (fs::exists(run_dir(), ignored)) out.push_back(run_dir());
   for (const char* folder : {"/run/netns", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory",
-                             "/sys/fs/cgroup/cpuset", "/dev/shm", "/var/run/dpdk"})
+                             "/dev/shm", "/var/run/dpdk"})
     for (const auto& entry : fs::directory_iterator(folder, ignored))
       if (entry.path().filename().string().find("-" + name_ + "-") != std::string::npos)
         out.push_back(entry.path());
