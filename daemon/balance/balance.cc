@@ -224,11 +224,17 @@ NodeLoad Balance::own_load() const {
     queue += p.cpu_use;
     urgency += p.cpu_use * balancer::urgency(p.cpu_used_s, settings_.knobs);
   };
-  // Who starts elsewhere is load there already, but until it has gone its start is work to be done here.
-  for (const auto& [pid, p] : own_)
-    if (const Session* const s = parts_.sessions.find(p.session);
-        s != nullptr && (runs_here(p, *s) || starts_elsewhere(p)))
-      add(describe_own(p, *s));
+  // Who starts elsewhere is load there already, but until it has gone its start is work to be done here; who
+  // is on its way home is load as soon as that is decided.
+  for (const auto& [pid, p] : own_) {
+    const Session* const s = parts_.sessions.find(p.session);
+    if (s == nullptr) continue;
+    const bool here = runs_here(p, *s) || starts_elsewhere(p);
+    if (!here && !(p.moving && p.goes_to == config_.node)) continue;
+    Process q = describe_own(p, *s);
+    if (!here) q.cpu_use = use_elsewhere(p);
+    add(q);
+  }
   for (const auto& [id, g] : guests_) add(describe_guest(g));
   load.run_queue = static_cast<float>(queue);
   load.urgency = static_cast<float>(urgency);

@@ -93,6 +93,9 @@ struct OwnedView {
 };
 
 /// Threads: one.  Everything it is given outlives it.
+/// The CPUs that a process wanted where it was, as that node said last.
+inline float use_elsewhere(const OwnProcess& p) { return static_cast<float>(p.report.cpu_use_milli / 1e3); }
+
 class Balance {
  public:
   struct Parts {

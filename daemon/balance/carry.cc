@@ -174,6 +174,16 @@ void Balance::handle_move(const Request& r, Session& s, const Answer& answer) {
     return answer(refusal(EBUSY, "nobody is being brought home any more"), true);
   if (draining() && !must) return answer(refusal(EBUSY, "its home is being drained"), true);
   const double cost = must ? INFINITY : how.value("stay_cost", 0.0);
+  if (r.to == 0 && !must && !brought) {
+    // Home takes its own back whatever it costs, but not for a gain that is none any more: others have come
+    // first.
+    Process back = describe_own(p, s);
+    back.cpu_use = use_elsewhere(p);
+    if (balancer::cost_of_adding(own_load(), back, settings_.knobs) +
+            balancer::move_cost(back, settings_.knobs) >=
+        cost)
+      return answer(refusal(EBUSY, "its home is not cheaper any more"), true);
+  }
   start_move(s, p, r.to == 0 ? config_.node : r.to, cost, how.value("why", std::string("asked")), answer);
 }
 
@@ -183,7 +193,7 @@ Node Balance::choose(const Session& s) {
   if (found == own_.end()) return at;
   const OwnedView v = make_view();
   Process p = describe_own(found->second, s);
-  if (at != config_.node) p.cpu_use = static_cast<float>(found->second.report.cpu_use_milli / 1e3);
+  if (at != config_.node) p.cpu_use = use_elsewhere(found->second);
   p.cpu_use = std::max(p.cpu_use, 0.1F);
   Node best = at;
   double best_cost = INFINITY;
@@ -335,6 +345,7 @@ void Balance::on_state(const Session& s) {
   }
   if (where == config_.node) {
     p.remote_base_us = s.state.remote_cpu_us;
+    if (p.report.cpu_use_milli != 0) p.track.come_back(now_s_, use_elsewhere(p));
     p.report = {};
     p.told = 0;
   }

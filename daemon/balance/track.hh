@@ -29,6 +29,12 @@ class Track {
   void forget(double now_s);
   /// It has come here anew.
   void arrive(double now_s) { arrived_s_ = now_s; }
+  /// It has come back from where it was measured to want `cpu_use`: what was seen here meanwhile was not its
+  /// work.
+  void come_back(double now_s, float cpu_use) {
+    forget(now_s);
+    cpu_use_ = cpu_use;
+  }
 
   [[nodiscard]] double resident_s(double now_s) const { return now_s - arrived_s_; }
   [[nodiscard]] float cpu_use() const { return cpu_use_; }

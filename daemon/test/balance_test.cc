@@ -170,6 +170,20 @@ TEST(Track, WhatIsAssumedCountsUntilSomethingIsMeasured) {
   EXPECT_FALSE(t.active());
 }
 
+TEST(Track, WhoComesBackWantsWhatItWantedElsewhere) {
+  const balancer::DecayKnobs knobs;
+  Track t(0, 1);
+  for (int i = 1; i <= 20; ++i) t.sample(i, 1000, balancer::Decay::Slow, knobs);  // away: its deputy waits
+  EXPECT_LT(t.cpu_use(), 0.1F);
+  t.come_back(20, 1);
+  EXPECT_EQ(t.cpu_use(), 1.0F);
+  t.sample(21, 500'000, balancer::Decay::Slow, knobs);  // what it has used before says nothing
+  EXPECT_EQ(t.cpu_use(), 1.0F);
+  t.look(1);
+  t.sample(22, 1'500'000, balancer::Decay::Slow, knobs);
+  EXPECT_NEAR(t.cpu_use(), 1, 0.01);
+}
+
 TEST(Track, ManyThreadsAndNoDecay) {
   const balancer::DecayKnobs knobs;
   Track t(0, 1);
