@@ -112,15 +112,17 @@ void give_processors(std::vector<NodeLimits>& limits, const std::vector<int>& pr
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return limits[a].cpus > limits[b].cpus; });
+  std::vector<int> given(limits.size(), -1);
   for (const std::size_t n : order) {
-    for (std::size_t i = 0; i < left.size() && limits[n].cpus > 0; ++i) {
+    for (std::size_t i = 0; i < left.size() && limits[n].cpus > 0 && given[n] < 0; ++i) {
       const std::size_t at = (first + i) % left.size();
       if (limits[n].cpus > left[at] + kRounding) continue;
       left[at] -= limits[n].cpus;
-      limits[n].processor = processors[at];
-      break;
+      given[n] = processors[at];
     }
+    if (given[n] < 0) return;
   }
+  for (std::size_t n = 0; n < limits.size(); ++n) limits[n].processor = given[n];
 }
 
 void give_processors(const Names& names, std::vector<NodeLimits>& limits) {

@@ -15,8 +15,9 @@ struct NodeLimits {
   int processor = -1;        ///< the one of this machine that it runs on; -1: any
 };
 
-/// Gives each node of at most one CPU a processor of its own machine's, as long as one of `processors` has
-/// that much left, looking from number `first` of them on (taken modulo their count), the largest node first.
+/// Gives each node one of `processors`, if every node finds one that has that much left: the largest node
+/// first, looking from number `first` of them on (taken modulo their count).  Else none gets one: bound and
+/// unbound nodes side by side would not be alike.
 void give_processors(std::vector<NodeLimits>& limits, const std::vector<int>& processors, std::size_t first);
 /// The same with the processors that this process may use; clusters of different names begin at different
 /// ones.

@@ -22,13 +22,13 @@ TEST(Processors, LargestFirstWhereThereIsRoom) {
   EXPECT_EQ(processors_of({0.1, 0.2, 0.7}), (std::vector{2, 2, 2}));
 }
 
-TEST(Processors, WhatFitsNowhereIsBoundNowhere) {
-  EXPECT_EQ(processors_of({0.66, 0.66, 0.66}), (std::vector{2, 5, -1}));
-  EXPECT_EQ(processors_of({1.5, 1}), (std::vector{-1, 2}));
+TEST(Processors, AllOrNone) {
+  EXPECT_EQ(processors_of({0.66, 0.66, 0.66}), (std::vector{-1, -1, -1}));
+  EXPECT_EQ(processors_of({1.5, 1}), (std::vector{-1, -1}));
+  EXPECT_EQ(processors_of({0, 0.5}), (std::vector{-1, -1}));
   EXPECT_EQ(processors_of({0.5}, 0, {}), (std::vector{-1}));
+  EXPECT_EQ(processors_of({1, 1}), (std::vector{2, 5}));
 }
-
-TEST(Processors, NoLimitNoProcessor) { EXPECT_EQ(processors_of({0, 0.5}), (std::vector{-1, 2})); }
 
 TEST(Processors, OtherClustersBeginElsewhere) {
   EXPECT_EQ(processors_of({0.4, 0.4}, 1), (std::vector{5, 5}));

@@ -63,10 +63,9 @@ void add_verbs(CLI::App& app, Arguments& a) {
                    "what DPDK runs over: shared memory (memif), or Ethernet frames (veth)")
       ->check(CLI::IsMember({"memif", "veth"}))
       ->capture_default_str();
-  a.up->add_option(
-      "--cpus", a.cpus,
-      "CPUs of each node, such as 2 or 0.5: one for all, or a list 2,1,0.5; a node of at most one gets a "
-      "processor of its own where one has that much left");
+  a.up->add_option("--cpus", a.cpus,
+                   "CPUs of each node, such as 2 or 0.5: one for all, or a list 2,1,0.5; where each "
+                   "fits on one processor, its programs stay on that");
   a.up->add_option("--memory", a.memory,
                    "memory of each node, such as 2G: one for all, or a list 2G,1G,512M");
   a.up->add_option("--faults", a.up_request.faults,
