@@ -334,8 +334,16 @@ void Hpcd::handle_balance(const Request& r, uid_t caller, const Answer& answer) 
     if (caller != 0) return answer(refusal(EPERM, "only root may ask that of another node"), true);
     return forward(r.node, r, caller, answer);
   }
-  if (r.op == Request::Op::Ctl) return balance_.handle_ctl(r, answer);
-  balance_.handle_drain(r, answer);
+  // Who asks its own node next is not to be told the opposite there.
+  const Answer told = [this, answer, asker = r.asker](const json& j, bool final) {
+    if (final) {
+      gossip();
+      balance_.tell(asker);
+    }
+    answer(j, final);
+  };
+  if (r.op == Request::Op::Ctl) return balance_.handle_ctl(r, told);
+  balance_.handle_drain(r, told);
   gossip();
 }
 

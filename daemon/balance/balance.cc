@@ -342,15 +342,19 @@ void Balance::gossip(bool now) {
   gossip_.sent(own, now_s_);
 }
 
+void Balance::tell(Node node) {
+  if ((settings_.orders & balancer::kQuiet) == 0 && parts_.members.find(node) != nullptr)
+    send_load(node, false);
+}
+
 /// A guest has ended: whoever's it was likely starts the next one, and would take this node for as full as it
 /// was a second ago.  At once, and not more than once in a tick.
 void Balance::tell_home(Node home) {
-  if ((settings_.orders & balancer::kQuiet) != 0 || parts_.members.find(home) == nullptr) return;
   auto& [at_s, again] = told_homes_[home];
   again = at_s == now_s_;
   if (again) return;
   at_s = now_s_;
-  send_load(home, false);
+  tell(home);
 }
 
 void Balance::tell_homes() {

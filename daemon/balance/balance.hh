@@ -119,6 +119,8 @@ class Balance {
   void stop() { stopped_ = true; }
 
   // The network.
+  /// Tells `node` how this one is now; nothing if it is none of the cluster, or this one is quiet.
+  void tell(Node node);
   void on_load(Node from, const peer::LoadMessage& m);
   void on_guest(Node from, const peer::Guest& m);
   void on_guests(Node from, const peer::GuestsMessage& m);

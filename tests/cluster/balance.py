@@ -351,6 +351,11 @@ def orders(a, cluster, programs, results):
     if any(cluster.where(g) == 1 for g in guests) or cluster.node(1)["state"] != "draining":
         raise Failure("drain left somebody on the node")
     cluster.verb("resume", 1)
+    # Another node knows of the empty one as soon as drain has ended.
+    cluster.verb("drain", 2)
+    if cluster.node(2)["guests"] != 0:
+        raise Failure(f"node 1 still counts guests on node 2: {cluster.node(2)}")
+    cluster.verb("resume", 2)
     # What was set is still set when an hpcd comes anew; the programs' own home goes on.
     set_process(cluster, first, {"mask": {"mode": "allow", "nodes": [1, 2]}})
     restart(cluster, 3)
