@@ -174,7 +174,7 @@ void Balance::handle_move(const Request& r, Session& s, const Answer& answer) {
     return answer(refusal(EBUSY, "nobody is being brought home any more"), true);
   if (draining() && !must) return answer(refusal(EBUSY, "its home is being drained"), true);
   const double cost = must ? INFINITY : how.value("stay_cost", 0.0);
-  if (r.to == 0 && !must && !brought) {
+  if (r.to == 0 && !must) {
     // Home takes its own back whatever it costs, but not for a gain that is none any more: others have come
     // first.
     Process back = describe_own(p, s);

@@ -263,23 +263,25 @@ def short(a, cluster, programs, results):
         while not done.wait(1):
             places.update({pid: p["where"] for pid, p in cluster.processes().items()})
 
-    looker = threading.Thread(target=look)
+    looker = threading.Thread(target=look, daemon=True)
     looker.start()
-    while left or running:
-        for g in [g for g in running if g.poll() is not None]:
-            running.remove(g)
-            if g.returncode != 0:
-                raise Failure(f"a short program ended with {g.returncode}: {g.stderr.read()}")
-        while left and len(running) < at_once:
-            bits = 64 if left % 2 else 32
-            running.append(cluster.launch(*programs.words(bits, one), engine=engine_of(bits)))
-            left -= 1
-        time.sleep(0.005)
-        if time.monotonic() - begin > 150:
-            raise Failure("short programs take too long")
-    took = time.monotonic() - begin
-    done.set()
-    looker.join()
+    try:
+        while left or running:
+            for g in [g for g in running if g.poll() is not None]:
+                running.remove(g)
+                if g.returncode != 0:
+                    raise Failure(f"a short program ended with {g.returncode}: {g.stderr.read()}")
+            while left and len(running) < at_once:
+                bits = 64 if left % 2 else 32
+                running.append(cluster.launch(*programs.words(bits, one), engine=engine_of(bits)))
+                left -= 1
+            time.sleep(0.005)
+            if time.monotonic() - begin > 150:
+                raise Failure("short programs take too long")
+        took = time.monotonic() - begin
+    finally:
+        done.set()
+        looker.join()
     speed = (before + speed_of(cluster, programs)) / 2
     ideal = total * (one + start) / speed
     seen = {n: sum(1 for w in places.values() if w == n) for n in (1, 2, 3)}

@@ -39,6 +39,15 @@ struct PageRun {
   unsigned count = 0;
 };
 
+/// Calls one(page, flag, content) for each page of `run`; of several, first plain(run), which returns how
+/// many it has done in one go.
+template <class Plain, class One> void for_each_page(const PageRun& run, Plain plain, One one) {
+  for (unsigned done = run.count > 1 ? plain(run) : 0; done < run.count; ++done) {
+    const std::uint64_t offset = done * kPageSize;
+    one(run.page + offset, run.flag, run.content != nullptr ? run.content + offset : nullptr);
+  }
+}
+
 /// Calls take(run, sequence) for every entry of a Pages message, as far as it is whole: neighbours with data
 /// in one call.  What `recent` has is passed on as what it stands for, and what comes is added to it.
 /// nullptr: such entries are passed over, without content.

@@ -199,9 +199,10 @@ bool Home::is_quiet_locked(std::uint64_t begin, std::uint64_t end) const {
   if (std::any_of(wanted_later_.begin(), wanted_later_.end(), [&](const auto& w) { return inside(w.first); }))
     return false;
   const auto& vmas = mm_->vmas_locked();
-  return std::none_of(vmas.begin(), vmas.end(), [&](const auto& v) {
-    return v.second.shared && v.first < end && v.second.end > begin;
-  });
+  auto first = vmas.above(begin);
+  if (first != vmas.begin()) --first;
+  return std::none_of(first, vmas.above(end - 1),
+                      [begin](const auto& v) { return v.second.shared && v.second.end > begin; });
 }
 
 void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
@@ -209,7 +210,6 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
   bool quiet = false;
   {
     const mem::LockGuard guard(lock_);
-    quiet = is_quiet_locked(begin, end);
     directory_.forget(begin, end);
     fresh_home_.clear(begin, end);
     fresh_last_.clear(begin, end);
@@ -217,6 +217,7 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
       void_.push_back({begin, end});
       return;
     }
+    quiet = is_quiet_locked(begin, end);
     d.sequence = ++sequence_;
   }
   d.head.id = ++next_ack_;

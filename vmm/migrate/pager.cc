@@ -371,10 +371,11 @@ void Home::install(const PageRun& run) {
   if (run.flag == kPageOnItsWay) return;  // the fault goes on waiting for it
   {
     const mem::LockGuard guard(lock_);
-    for (unsigned done = run.count > 1 ? install_plain_locked(run) : 0; done < run.count; ++done) {
-      const std::uint64_t offset = done * kPageSize;
-      install_locked(run.page + offset, run.flag, run.content != nullptr ? run.content + offset : nullptr);
-    }
+    for_each_page(
+        run, [this](const PageRun& r) { return install_plain_locked(r); },
+        [this](std::uint64_t page, std::uint64_t flag, const std::byte* data) {
+          install_locked(page, flag, data);
+        });
   }
   pending_news_.fetch_add(1);
   futex_wake(&pending_news_, 8);

@@ -245,11 +245,11 @@ void Remote::put_aside(std::uint64_t page, std::map<std::uint64_t, Range>::itera
 
 void Remote::install(const PageRun& run, std::uint64_t sequence, bool bulk) {
   const mem::LockGuard guard(lock_);
-  for (unsigned done = run.count > 1 ? install_plain_locked(run) : 0; done < run.count; ++done) {
-    const std::uint64_t offset = done * kPageSize;
-    install_locked(run.page + offset, run.flag, run.content != nullptr ? run.content + offset : nullptr,
-                   sequence, bulk);
-  }
+  for_each_page(
+      run, [this](const PageRun& r) { return install_plain_locked(r); },
+      [&](std::uint64_t page, std::uint64_t flag, const std::byte* data) {
+        install_locked(page, flag, data, sequence, bulk);
+      });
 }
 
 /// Pages with data of which nothing has to be known, in one call.  Returns how many have been installed.
