@@ -32,6 +32,11 @@ double node_cost(const NodeLoad& node, const State& s, const Knobs& knobs) {
   return cpu + knobs.memory_weight * std::exp(knobs.memory_log_base * share);
 }
 
+/// What `load` more runnable threads cost those that run on `node`.
+double cost_for_others(const NodeLoad& node, double load) {
+  return node.urgency * (stretch(node, node.run_queue + load) - stretch(node, node.run_queue));
+}
+
 }  // namespace
 
 double thrash(const NodeLoad& node, double used_mib, const Knobs& knobs) {
@@ -58,14 +63,17 @@ double cost_of_keeping(const NodeLoad& node, const Process& process, const Knobs
   return cost_of_keeping(node, cost_now(node, knobs), process, knobs);
 }
 
-double distance_cost(const NodeLoad& node, const Process& process, const Knobs& knobs) {
+double distance_cost(const NodeLoad& node, const Process& process, const Knobs& knobs, const NodeLoad* home) {
   if (node.node == process.home && process.partners.empty()) return 0;
   const double round_trip_s = process.round_trip_s > 0 ? process.round_trip_s : knobs.round_trip_s;
   double stretched = 0;  // seconds lost per second of running
+  double others = 0;
   if (node.node != process.home && process.kind != Kind::CpuJob) {
     double calls = process.home_calls_ps;
     if (process.kind == Kind::IoJob) calls = std::max(calls, knobs.io_job_calls_ps);
     stretched += calls * round_trip_s;
+    const double load = calls * knobs.call_cpu_s * process.cpu_use;
+    others = cost_for_others(node, load) + (home != nullptr ? cost_for_others(*home, load) : 0);
     if (knobs.bandwidth_mib_ps > 0) {
       constexpr double kLeastShare = 0.1;  // everybody gets some
       const double busy = node.network_bytes_ps / 1048576.0;
@@ -75,7 +83,7 @@ double distance_cost(const NodeLoad& node, const Process& process, const Knobs& 
   }
   for (const Partner& partner : process.partners)
     if (partner.node != node.node) stretched += knobs.partner_weight * partner.messages_ps * round_trip_s;
-  return stretched * weight(process, knobs);
+  return stretched * weight(process, knobs) + others;
 }
 
 double move_cost(const Process& process, const Knobs& knobs) {

@@ -38,9 +38,11 @@ double cost_of_keeping(const NodeLoad& node, const Process& process, const Knobs
 double cost_now(const NodeLoad& node, const Knobs& knobs);
 double cost_of_keeping(const NodeLoad& node, double cost_now, const Process& process, const Knobs& knobs);
 
-/// Cost of being on `node` away from home, files and partners: round trips, and data over what is left of the
-/// network.
-double distance_cost(const NodeLoad& node, const Process& process, const Knobs& knobs);
+/// Cost of being on `node` away from home, files and partners: round trips, data over what is left of the
+/// network, and what the CPU time of its calls takes from all others at both ends.  `home`: what is known of
+/// its home; null: nothing.
+double distance_cost(const NodeLoad& node, const Process& process, const Knobs& knobs,
+                     const NodeLoad* home = nullptr);
 
 /// Cost of the move itself: freeze and transfer against the work still expected.
 double move_cost(const Process& process, const Knobs& knobs);

@@ -19,7 +19,11 @@ constexpr double kRoundingUp = 1 + 1e-9;
 struct Search {
   double now_s = 0;
   std::span<const NodeLoad> others;
+  const NodeLoad* home;  // null: nothing is known of it
   const Knobs& knobs;
+
+  Search(const View& view, const Process& process, const Knobs& k)
+      : now_s(view.now_s), others(view.others), home(home_of(view, process)), knobs(k) {}
 };
 
 double used_mib(const NodeLoad& node) { return double{node.total_mib} - double{node.free_mib}; }
@@ -58,7 +62,7 @@ void search(const Search& s, const Process& process, bool must_fit, Decision& d)
       why = Forbidden::NoMemory;
       continue;
     }
-    const double far = distance_cost(node, process, s.knobs) + d.move_cost;
+    const double far = distance_cost(node, process, s.knobs, s.home) + d.move_cost;
     const double cost = cost_of_adding(node, process, s.knobs) * stale + far;
     if (cost < d.best_cost) {
       d.next_best = d.best;
@@ -77,7 +81,8 @@ Decision start(const View& view, const Process& process, const Knobs& knobs) {
   Decision d;
   d.process = process.id;
   d.from = d.to = view.own.node;
-  d.stay_cost = cost_of_keeping(view.own, process, knobs) + distance_cost(view.own, process, knobs);
+  d.stay_cost = cost_of_keeping(view.own, process, knobs) +
+                distance_cost(view.own, process, knobs, home_of(view, process));
   d.move_cost = move_cost(process, knobs);
   return d;
 }
@@ -104,7 +109,7 @@ void obey(const View& view, const Process& process, const Command& command, cons
     free.mask_mode = MaskMode::Allow;
     free.mask = {};
   }
-  const Search s{view.now_s, view.others, knobs};
+  const Search s(view, process, knobs);
   search(s, free, true, d);
   if (d.best == kNoNode) search(s, free, false, d);
   // Nobody will have it: home must (it cannot refuse its own), even if nothing fresh is known of it.
@@ -122,9 +127,9 @@ Decision judge(const View& view, const Process& process, Policy policy, const Kn
     obey(view, process, command, knobs, d);
     return d;
   }
-  search({view.now_s, view.others, knobs}, process, true, d);
+  search({view, process, knobs}, process, true, d);
   if (d.best == kNoNode) return d;
-  if (const Forbidden kept = may_leave(view, process, knobs); kept != Forbidden::Nothing) {
+  if (const Forbidden kept = may_leave(view, process, d.best, knobs); kept != Forbidden::Nothing) {
     d.forbidden = kept;
   } else if (process.home_only) {
     d.forbidden = Forbidden::Locked;
@@ -148,12 +153,12 @@ const Process* memory_victim(const View& view, const Knobs& knobs) {
   const Process* enough = nullptr;
   const Process* largest = nullptr;
   for (const Process& p : view.processes) {
-    const Forbidden kept = may_leave(view, p, knobs);
+    const Forbidden kept = may_leave(view, p, kNoNode, knobs);
     // A full node pages at once: residency and age, which only damp, do not count.
     if (kept != Forbidden::Nothing && kept != Forbidden::Residency && kept != Forbidden::TooYoung) continue;
     if (p.home_only || p.working_set_mib <= 0) continue;
     Decision d;
-    search({view.now_s, view.others, knobs}, p, true, d);
+    search({view, p, knobs}, p, true, d);
     if (d.best == kNoNode) continue;
     if (p.working_set_mib >= excess && (enough == nullptr || p.working_set_mib < enough->working_set_mib))
       enough = &p;
@@ -242,7 +247,7 @@ void usher(Round& round, const Knobs& knobs) {
   const Process* const victim = memory_victim(round.view(), knobs);
   if (victim == nullptr || round.taken(victim->id)) return;
   Decision d = start(round.view(), *victim, knobs);
-  search({round.view().now_s, round.view().others, knobs}, *victim, true, d);
+  search({round.view(), *victim, knobs}, *victim, true, d);
   d.reason = Reason::Memory;
   d.to = d.best;
   round.add(d, *victim);
@@ -256,7 +261,7 @@ void balance(Round& round, const Knobs& knobs) {
     Decision best;
     const Process* chosen = nullptr;
     for (const Process& p : round.view().processes) {
-      if (round.taken(p.id) || may_leave(round.view(), p, knobs) != Forbidden::Nothing) continue;
+      if (round.taken(p.id) || may_leave(round.view(), p, p.home, knobs) != Forbidden::Nothing) continue;
       if (bound_for < 0 || p.cpu_use < bound_for) {
         if (bound_for < 0) now = cost_now(round.view().own, knobs);
         bound.look(round.view(), p.cpu_use, knobs);
@@ -265,8 +270,8 @@ void balance(Round& round, const Knobs& knobs) {
       // Most nodes, most of the time, have nowhere better: one sum says so.  Distance may only make staying
       // dearer.
       const double weight = urgency(p.cpu_used_s, knobs) * p.cpu_use;
-      const double stay =
-          cost_of_keeping(round.view().own, now, p, knobs) + distance_cost(round.view().own, p, knobs);
+      const double stay = cost_of_keeping(round.view().own, now, p, knobs) +
+                          distance_cost(round.view().own, p, knobs, home_of(round.view(), p));
       if (bound.at_least(weight) + move_cost(p, knobs) >= stay * (1 - knobs.hysteresis)) continue;
       const Decision d = judge(round.view(), p, Policy::Mosix, knobs);
       if (!d.moves()) continue;
@@ -310,9 +315,9 @@ Decision place(const View& view, const Process& process, Policy policy, const Kn
   d.from = d.to = view.own.node;
   d.reason = Reason::Placed;
   const bool may_run_here = may_enter(view.own, process, view.now_s, knobs) == Forbidden::Nothing;
-  d.stay_cost = may_run_here
-                    ? cost_of_adding(view.own, process, knobs) + distance_cost(view.own, process, knobs)
-                    : kInfinite;
+  d.stay_cost = may_run_here ? cost_of_adding(view.own, process, knobs) +
+                                   distance_cost(view.own, process, knobs, home_of(view, process))
+                             : kInfinite;
   if (process.run_on != kNoNode || process.home_only) {
     d.reason = process.home_only ? Reason::HomeOnly : Reason::RunOn;
     d.to = process.home_only ? process.home : process.run_on;
@@ -338,8 +343,8 @@ Decision place(const View& view, const Process& process, Policy policy, const Kn
                                     : open[turn++ % open.size()];
     return d;
   }
-  search({view.now_s, view.others, knobs}, process, true, d);
-  if (d.best == kNoNode && !may_run_here) search({view.now_s, view.others, knobs}, process, false, d);
+  search({view, process, knobs}, process, true, d);
+  if (d.best == kNoNode && !may_run_here) search({view, process, knobs}, process, false, d);
   const bool better = d.best != kNoNode && d.best_cost < d.stay_cost;
   if (better) d.to = d.best;
   if (!better && d.best != kNoNode) d.forbidden = Forbidden::Hysteresis;

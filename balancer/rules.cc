@@ -21,6 +21,10 @@ const NodeLoad* find(const View& view, NodeId node) {
   return nullptr;
 }
 
+const NodeLoad* home_of(const View& view, const Process& process) {
+  return process.home == view.own.node ? &view.own : find(view, process.home);
+}
+
 Forbidden may_enter(const NodeLoad& target, const Process& process, double now_s, const Knobs& knobs) {
   const bool guest = target.node != process.home;
   if ((target.orders & kDrain) != 0) return Forbidden::Blocked;
@@ -40,18 +44,25 @@ double least_stay_s(const Process& process, const Knobs& knobs) {
   return std::max(grown, knobs.residency_share * process.cpu_used_s);
 }
 
+bool is_losing(const Process& process, const Knobs& knobs) {
+  const double round_trip_s = process.round_trip_s > 0 ? process.round_trip_s : knobs.round_trip_s;
+  return process.kind != Kind::CpuJob && process.home_calls_ps * round_trip_s > knobs.losing;
+}
+
 double starved_s(const Knobs& knobs) {
   constexpr double kShare = 3;  // less than a third of a CPU
   return kShare * knobs.min_age_s;
 }
 
-Forbidden may_leave(const View& view, const Process& process, const Knobs& knobs) {
+Forbidden may_leave(const View& view, const Process& process, NodeId to, const Knobs& knobs) {
   if (process.moving) return Forbidden::Moving;
   if (process.cannot_move) return Forbidden::CannotMove;
   if (process.locked || process.run_on == view.own.node) return Forbidden::Locked;
   if ((view.own.orders & kStay) != 0) return Forbidden::NodeStays;
   const bool local = process.home == view.own.node;
   if (local && (view.own.orders & (kLocalStay | kBring)) != 0) return Forbidden::LocalStays;
+  if (!local && to == process.home && process.resident_s >= knobs.losing_after_s && is_losing(process, knobs))
+    return Forbidden::Nothing;
   // At home it has been since it started, or since it was sent away from elsewhere; both damp.
   if (process.resident_s < least_stay_s(process, knobs)) return Forbidden::Residency;
   if (process.cpu_used_s < knobs.min_age_s && process.resident_s < starved_s(knobs))

@@ -102,6 +102,9 @@ struct Knobs {
   double paging_high = 0.10;      ///< PSI share from which memory ushering begins
   double reserve_mib = 64;        ///< left free at a destination
   double round_trip_s = 100e-6;   ///< of a call that goes home, where nobody has measured it
+  double call_cpu_s = 60e-6;      ///< CPU time of such a call, at home and where the process runs, each
+  double losing = 1;              ///< waits for calls, per second of running, from which it may go home young
+  double losing_after_s = 1;      ///< ... when it has been there so long
   double partner_weight = 0.5;    ///< a partner waits for a message too: share of that which counts
   double io_weight = 1;           ///< of the time that data of calls take
   double bandwidth_mib_ps = 600;  ///< between nodes; 0: a move costs nothing

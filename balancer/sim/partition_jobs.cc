@@ -167,6 +167,8 @@ double Partition::first_may_leave(const Node& n) const {
     const double old_s = now_s_ + (knobs().min_age_s - p.cpu_used_s) / n.load.speed;
     const double starved = now_s_ + starved_s(knobs()) - p.resident_s;
     at = std::max(at, std::min(old_s, starved));
+    if (p.home != n.load.node && is_losing(p, knobs()))
+      at = std::min(at, now_s_ - p.resident_s + knobs().losing_after_s);
     first = std::min(first, at - kRounding);
   }
   return first;

@@ -272,6 +272,39 @@ TEST(Affinity, TheWayHomeCostsWhatWasMeasured) {
   EXPECT_TRUE(s.moves().empty()) << "what is measured counts, not the knob";
 }
 
+TEST(Affinity, CallsLoadTheirHomeWhereverTheCallerRuns) {
+  // What crowds home is not relieved by sending a caller away whose calls take as much of it as it does.
+  Scene s = Scene::crowded(3, 1);
+  for (Process& p : s.processes) p.home_calls_ps = 5000, p.round_trip_s = 1e-6F;
+  EXPECT_FALSE(s.moves().empty());
+  s.knobs.call_cpu_s = 400e-6;
+  EXPECT_TRUE(s.moves().empty());
+  const Process& p = s.processes[0];
+  EXPECT_GT(distance_cost(node(2, 0), p, s.knobs, &s.own), distance_cost(node(2, 0), p, s.knobs))
+      << "home's own processes pay";
+}
+
+TEST(Affinity, WhoWaitsForItsCallsMoreThanItRunsGoesHomeYoung) {
+  Scene s = Scene::crowded(1, 0);
+  s.own = node(2, 1);
+  s.others = {node(1, 0), node(3, 0)};
+  Process& p = s.processes[0] = process(1, 1);
+  p.cpu_used_s = 0.2F;
+  p.moves = 1;
+  p.resident_s = 1.5F;
+  p.home_calls_ps = 6000;
+  p.round_trip_s = 100e-6F;  // 0.6 s for each second it runs
+  EXPECT_TRUE(s.moves().empty());
+  p.round_trip_s = 1e-3F;
+  ASSERT_EQ(s.moves().size(), 1U);
+  EXPECT_EQ(s.moves()[0].to, 1U);
+  p.resident_s = 0.5F;
+  EXPECT_TRUE(s.moves().empty()) << "it has just come";
+  p.resident_s = 1.5F;
+  s.others = {node(3, 0)};
+  EXPECT_TRUE(s.moves().empty()) << "only home is open so early";
+}
+
 TEST(Affinity, DataCostMoreOverABusyNetwork) {
   const Knobs k;
   Process p = process(1, 1);

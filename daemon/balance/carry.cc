@@ -203,7 +203,7 @@ Node Balance::choose(const Session& s) {
     const double cost = (n.node == at ? balancer::cost_of_keeping(n, p, settings_.knobs)
                                       : balancer::cost_of_adding(n, p, settings_.knobs) +
                                             balancer::move_cost(p, settings_.knobs)) +
-                        balancer::distance_cost(n, p, settings_.knobs);
+                        balancer::distance_cost(n, p, settings_.knobs, &v.view.own);
     if (cost >= best_cost) return;
     best = n.node;
     best_cost = cost;

@@ -191,12 +191,13 @@ json Balance::why_json(const Process& p) {
   NodeLoad elsewhere;  // any node that is not its home: what being away costs
   json nodes = json::array();
   nodes.push_back({{"id", config_.node}, {"cost", cost(d.stay_cost)}, {"why_not", "runs here"}});
+  const NodeLoad* const home = balancer::home_of(v.view, p);
   for (const NodeLoad& n : v.others) {
     const Forbidden closed = balancer::may_enter(n, p, now_s_, settings_.knobs);
     const double age = std::max(0.0, now_s_ - n.measured_s);
     const double c =
         balancer::cost_of_adding(n, p, settings_.knobs) * (1 + settings_.knobs.staleness_per_s * age) +
-        balancer::distance_cost(n, p, settings_.knobs) + d.move_cost;
+        balancer::distance_cost(n, p, settings_.knobs, home) + d.move_cost;
     std::string why = closed == Forbidden::Nothing ? "" : std::string(balancer::name(closed));
     if (why.empty() && n.free_mib - p.working_set_mib < settings_.knobs.reserve_mib)
       why = balancer::name(Forbidden::NoMemory);
@@ -222,7 +223,7 @@ json Balance::why_json(const Process& p) {
            std::round((p.round_trip_s > 0 ? p.round_trip_s : settings_.knobs.round_trip_s) * 1e6)},
           {"home_mib_ps", std::round(p.home_mib_ps * 10) / 10},
           {"partner_messages_ps", std::round(p.partners.empty() ? 0 : p.partners.front().messages_ps)},
-          {"distance_cost", cost(balancer::distance_cost(elsewhere, p, settings_.knobs))},
+          {"distance_cost", cost(balancer::distance_cost(elsewhere, p, settings_.knobs, home))},
           {"moves", p.moves},
           {"resident_s", std::round(p.resident_s * 10) / 10},
           {"text", balancer::describe(d)}};

@@ -277,7 +277,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   bool pager_pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   void on_fault(const Uffd::Fault& f);
-  void on_wanted(std::uint64_t page, bool shared, std::uint32_t ask);
+  void on_wanted(std::uint64_t page, std::uint16_t flags, std::uint32_t ask);
+  void send_shared(std::uint64_t page, std::uint64_t begin, std::uint64_t end, std::uint32_t ask);
   void give_locked(std::uint64_t page, std::uint32_t ask);
   bool has_later_ones();
   void give_later_ones();

@@ -139,7 +139,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
       return;
     case Msg::PageWanted: {
       PageAsk ask{};
-      if (read_as(ask, v.data, v.bytes)) on_wanted(page_down(ask.address), head.flags != 0, head.id);
+      if (read_as(ask, v.data, v.bytes)) on_wanted(page_down(ask.address), head.flags, head.id);
       return;
     }
     case Msg::Pages: return on_pages(v.data, v.bytes, stream == Stream::Bulk ? v.bytes : 0);
@@ -271,14 +271,34 @@ void Home::send_page(std::uint64_t page, std::uint64_t flag, const std::byte* da
        {{&p, sizeof p}, {&entry, sizeof entry}, {data, flag == kPageData ? kPageSize : std::uint64_t{0}}});
 }
 
-void Home::on_wanted(std::uint64_t page, bool shared, std::uint32_t ask) {
-  alignas(64) static thread_local std::array<std::byte, kPageSize> buffer;
-  if (shared) {
-    if (!read_page(page, buffer.data())) return send_page(page, kPageNone, nullptr, ask);
-    return send_page(page, kPageData, buffer.data());
+void Home::on_wanted(std::uint64_t page, std::uint16_t flags, std::uint32_t ask) {
+  if ((flags & kWantedShared) != 0) {
+    const std::uint64_t begin = page - std::min<std::uint64_t>(page, wanted_before(flags) * kPageSize);
+    send_shared(page, begin, page + (wanted_after(flags) + 1) * kPageSize, ask);
+    return;
   }
   const mem::LockGuard guard(lock_);
   give_locked(page, ask);
+}
+
+/// `page`, and what else of [begin, end) can be read: of one mapping, which stays as it is until this has
+/// been sent (a change is told to the remote first, and its Ack comes behind its questions).
+void Home::send_shared(std::uint64_t page, std::uint64_t begin, std::uint64_t end, std::uint32_t ask) {
+  alignas(64) static thread_local std::array<std::byte, kPagesPerMessage * kPageSize> buffer;
+  std::array<std::uint64_t, kPagesPerMessage> entries{};
+  // Not whole behind the end of a file, and not at all where the guest has taken the right to read.
+  std::size_t count = read_pages(begin, std::min((end - begin) / kPageSize, entries.size()), buffer.data());
+  if (begin + count * kPageSize <= page) {
+    if (!read_page(page, buffer.data())) return send_page(page, kPageNone, nullptr, ask);
+    begin = page;
+    count = 1;
+  }
+  for (std::size_t i = 0; i < count; ++i) entries[i] = (begin + i * kPageSize) | kPageData;
+  Pages p{};
+  p.head.id = static_cast<std::uint32_t>(count);
+  figures_.pages_faulted += count;
+  send(Stream::Urgent,
+       {{&p, sizeof p}, {entries.data(), count * sizeof entries[0]}, {buffer.data(), count * kPageSize}});
 }
 
 /// True if the remote waits for pages that have come here meanwhile.

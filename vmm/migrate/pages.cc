@@ -172,12 +172,15 @@ bool page_present(std::uint64_t page) {
   return one != 0;
 }
 
+std::size_t read_pages(std::uint64_t page, std::size_t count, void* out) {
+  iovec to{out, count * kPageSize};
+  iovec from{reinterpret_cast<void*>(page), count * kPageSize};  // NOLINT(performance-no-int-to-ptr)
+  const ssize_t n = ::process_vm_readv(static_cast<pid_t>(::syscall(SYS_getpid)), &to, 1, &from, 1, 0);
+  return n < 0 ? 0 : static_cast<std::size_t>(n) / kPageSize;
+}
+
 bool read_page(std::uint64_t page, void* out) {
-  iovec to{out, kPageSize};
-  iovec from{reinterpret_cast<void*>(page), kPageSize};  // NOLINT(performance-no-int-to-ptr)
-  if (::process_vm_readv(static_cast<pid_t>(::syscall(SYS_getpid)), &to, 1, &from, 1, 0) ==
-      static_cast<ssize_t>(kPageSize))
-    return true;
+  if (read_pages(page, 1, out) == 1) return true;
   // Rights that the guest has taken away do not keep its pages from moving.  Source: proc(5), /proc/pid/mem.
   return g_mem >= 0 &&
          ::pread(g_mem, out, kPageSize, static_cast<off_t>(page)) == static_cast<ssize_t>(kPageSize);

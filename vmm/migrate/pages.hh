@@ -58,7 +58,9 @@ bool page_present(std::uint64_t page);
 /// One bit (byte 1 or 0) a page.  Pages of a range that is no mapping are absent.
 void pages_present(std::uint64_t begin, std::span<std::uint8_t> out);
 // The threads of this folder block every signal, so that none that is meant for the guest ends there; a fault
-// would kill.  These two do not fault.
+// would kill.  These do not fault.
+/// Reads neighbours, as far as the guest may.  Returns how many have been.
+std::size_t read_pages(std::uint64_t page, std::size_t count, void* out);
 /// Reads a page whatever its rights are; it must be present (or of a file).  False: nothing is there.
 bool read_page(std::uint64_t page, void* out);
 /// Touches eight bytes as a system call does: a stack grows, a missing page is fetched.  False: EFAULT.

@@ -330,6 +330,17 @@ bool Remote::owns(std::uint64_t page) {
   return range->second.kind == PageKind::Fresh || (range->second.kind == PageKind::Held && push_done_);
 }
 
+namespace {
+/// A file's pages are read in blocks, as the kernel does it (fault-around): one question, not sixteen.
+std::uint16_t window(std::uint64_t page, std::uint64_t begin, std::uint64_t end) {
+  constexpr std::uint64_t kBlock = kPagesPerMessage * kPageSize;
+  const std::uint64_t from = std::max(begin, page / kBlock * kBlock);
+  const std::uint64_t to = std::min(end, (page / kBlock + 1) * kBlock);
+  return wanted_shared(static_cast<unsigned>((page - from) / kPageSize),
+                       static_cast<unsigned>((to - page) / kPageSize - 1));
+}
+}  // namespace
+
 void Remote::on_fault(const Uffd::Fault& f) {
   PageAsk ask{{Msg::PageWanted}, f.page};
   {
@@ -350,7 +361,7 @@ void Remote::on_fault(const Uffd::Fault& f) {
     if (ours && !taken) return make_zero(f.page, f.write);
     if (pending_.contains(f.page)) return;
     pending_[f.page] = ask.head.id = ++last_ask_;
-    if (r.kind == PageKind::Shared) ask.head.flags = 1;
+    if (r.kind == PageKind::Shared) ask.head.flags = window(f.page, range->first, r.end);
   }
   send(Stream::Urgent, {{&ask, sizeof ask}});
 }

@@ -18,7 +18,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 9;
+inline constexpr std::uint32_t kWireVersion = 10;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -229,6 +229,14 @@ struct PageAsk {
   Head head;  // Take, Kept or PageWanted
   std::uint64_t address = 0;
 };
+/// Flags of PageWanted: a page that home keeps (PageKind::Shared), and which of its neighbours may come, too:
+/// up to kPagesPerMessage in all, from `before` pages before it to `after` behind it.
+inline constexpr std::uint16_t kWantedShared = 1;
+constexpr std::uint16_t wanted_shared(unsigned before, unsigned after) {
+  return static_cast<std::uint16_t>(kWantedShared | before << 4 | after << 8);
+}
+constexpr unsigned wanted_before(std::uint16_t flags) { return flags >> 4 & 15; }
+constexpr unsigned wanted_after(std::uint16_t flags) { return flags >> 8 & 15; }
 
 /// head.id entries follow, then the data of those that have some, 4096 bytes each.
 struct Pages {
