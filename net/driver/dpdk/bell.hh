@@ -42,7 +42,8 @@ class Bell {
   void want(std::uint32_t bits);
   /// Takes back.
   void unwant(std::uint32_t bits);
-  /// Empties fd().
+  /// Empties fd(), if the other end has rung since: hpcd sleeps often, and mostly one port of many has rung.
+  /// After unwant().
   void drain();
   /// Rings if the other end waits for one of `bits`; it then no longer does.  Call after the work was
   /// published.
@@ -68,6 +69,9 @@ class Bell {
         slots_(slots),
         side_(side) {}
 
+  void note_rung(std::uint32_t bits, std::uint32_t there);
+  /// Reads all there is; how many bytes.
+  unsigned empty();
   [[nodiscard]] Slot& own() const { return slots_[side_]; }
   [[nodiscard]] Slot& other() const { return slots_[1 - side_]; }
 
@@ -76,6 +80,9 @@ class Bell {
   UniqueFd other_pipe_;
   Slot* slots_ = nullptr;
   unsigned side_ = 0;
+  std::uint32_t wanted_ = 0;  // announced, and not looked at since
+  unsigned owed_ = 0;         // bytes that are in the pipe or on their way
+  unsigned spared_ = 0;       // drains without a look
 };
 
 }  // namespace hpcvmm::net::dpdk

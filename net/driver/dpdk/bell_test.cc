@@ -2,10 +2,12 @@
 // in a race.
 #include "net/driver/dpdk/bell.hh"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -47,6 +49,7 @@ TEST_F(BellTest, RingsOnlyWhoWants) {
   EXPECT_FALSE(is_readable(b)) << "it wants something else";
   a.ring(Bell::kSpace);
   EXPECT_TRUE(is_readable(b));
+  b.unwant(Bell::kSpace);
   b.drain();
   EXPECT_FALSE(is_readable(b));
   a.ring(Bell::kSpace);
@@ -83,6 +86,30 @@ TEST_F(BellTest, ARestartFindsTheSamePage) {
   b.want(Bell::kArrival);
   a.ring(Bell::kArrival);
   EXPECT_TRUE(is_readable(b));
+}
+
+TEST_F(BellTest, DrainsWhatHasRungAndFindsWhatNobodyOwes) {
+  Bell a = open(0);
+  Bell b = open(1);
+  b.want(Bell::kArrival | Bell::kSpace);
+  a.ring(Bell::kArrival);
+  a.ring(Bell::kSpace);
+  b.unwant(Bell::kArrival | Bell::kSpace);
+  b.drain();
+  EXPECT_FALSE(is_readable(b));
+  // Rung between two announcements.
+  b.want(Bell::kSpace);
+  a.ring(Bell::kSpace);
+  b.want(Bell::kSpace);
+  b.unwant(Bell::kSpace);
+  b.drain();
+  EXPECT_FALSE(is_readable(b));
+  const int stray = ::open((base() + ".bell1").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+  ASSERT_GE(stray, 0);
+  ASSERT_EQ(::write(stray, "x", 1), 1);
+  ::close(stray);
+  for (int i = 0; i < 64 && is_readable(b); ++i) b.drain();
+  EXPECT_FALSE(is_readable(b)) << "hpcd would never sleep again";
 }
 
 TEST_F(BellTest, SaysWhichFolderIsMissing) {

@@ -232,7 +232,9 @@ bool DpdkDriver::prepare_sleep() {
     wake_at = std::min(wake_at, tend(*line, now));
     port.arm();
     if (port.wait_fds().empty()) wake_at = std::min(wake_at, now + kBlindPoll);
-    if (rte_mempool_avail_count(line->pool.get()) < kLeastBuffers)
+    // What the threads' caches hold is counted only if it matters: that takes a look at each of them.
+    if (rte_mempool_ops_get_count(line->pool.get()) < kLeastBuffers &&
+        rte_mempool_avail_count(line->pool.get()) < kLeastBuffers)
       wake_at = std::min(wake_at, now + kBlindPoll);
   }
   if (transmit_was_full_) wake_at = std::min(wake_at, now + kRetry);

@@ -199,6 +199,8 @@ std::size_t FaultyDriver::receive(std::span<RxPacket> out) {
 }
 
 bool FaultyDriver::prepare_sleep() {
+  // Most links have no faults, and hpcd sleeps often.
+  if (late_.empty() && !timer_is_set_) return inner_->prepare_sleep();
   itimerspec when{};
   if (!late_.empty()) {
     // The timer is relative: `clock` need not be the system's.
@@ -208,11 +210,13 @@ bool FaultyDriver::prepare_sleep() {
     when.it_value.tv_nsec = static_cast<long>(left % kSecond);
   }
   ::timerfd_settime(timer_.get(), 0, &when, nullptr);
+  timer_is_set_ = !late_.empty();
   return inner_->prepare_sleep();
 }
 
 void FaultyDriver::finish_sleep() {
   std::uint64_t times = 0;
+  if (!timer_is_set_) return inner_->finish_sleep();
   // Empty when it was not the timer that woke: nothing to do then.
   static_cast<void>(::read(timer_.get(), &times, sizeof times) == 0);
   inner_->finish_sleep();

@@ -85,6 +85,7 @@ class FaultyDriver final : public Driver {
   bool active_ = false;
   std::mt19937_64 random_;
   UniqueFd timer_;
+  bool timer_is_set_ = false;
   std::vector<int> wait_fds_;
   std::priority_queue<Late, std::vector<Late>, std::greater<>> late_;
   std::uint64_t order_ = 0;
