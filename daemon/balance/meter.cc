@@ -1,6 +1,7 @@
 #include "daemon/balance/meter.hh"
 
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,15 @@ std::uint64_t number(std::string_view text) {
   std::uint64_t n = 0;
   std::from_chars(text.data(), text.data() + text.size(), n);
   return n;
+}
+
+double used_by_us_s() {
+  rusage r{};
+  ::getrusage(RUSAGE_SELF, &r);
+  const auto s = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  return s(r.ru_utime) + s(r.ru_stime);
 }
 
 bool exists(const std::string& path) { return ::access(path.c_str(), R_OK) == 0; }
@@ -188,6 +198,13 @@ NodeFacts NodeMeter::sample(double now_s) {
   }
   other_sum_ = looks_ = 0;
   f.other_runnable = other_;
+  const double used_s = used_by_us_s();
+  if (elapsed > 0) {
+    const double kept = std::pow(kOtherKeptPerS, elapsed);
+    own_busy_ = own_busy_ * kept + (1 - kept) * (used_s - used_s_) / elapsed;
+  }
+  used_s_ = used_s;
+  f.own_busy = own_busy_;
   f.owner_there = !source_.shared_machine && console_in_use(kOwnerSeconds);
   return f;
 }

@@ -15,6 +15,7 @@ struct NodeFacts {
   double total_mib = 1, free_mib = 1;
   double paging = 0;          ///< share of time some thread waited for memory, 0 to 1
   double other_runnable = 0;  ///< threads that are neither ours nor our guests', decayed average
+  double own_busy = 0;        ///< CPU seconds per second that hpcd itself takes, decayed average
   double machine_busy = -1;   ///< busy share of the machine's CPUs; below 0: this node is not a machine
   bool owner_there = false;
 };
@@ -50,6 +51,7 @@ class NodeMeter {
   double sampled_s_ = -1, free_mib_ = -1;
   unsigned other_sum_ = 0, looks_ = 0;
   double other_ = 0;
+  double used_s_ = 0, own_busy_ = 0;
   std::uint64_t pressure_us_ = 0, busy_ticks_ = 0, all_ticks_ = 0;
 };
 
