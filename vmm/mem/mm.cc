@@ -94,6 +94,15 @@ void Mm::refresh_stack_locked(std::uint64_t begin) {
   if (host != 0 && host < begin) vmas_.grow_down(begin, host);
 }
 
+bool Mm::grown_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) {
+  const std::int64_t rc =
+      raw(SYS_mmap, begin, end - begin, std::uint64_t{prot},
+          std::int64_t{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED}, std::int64_t{-1}, std::int64_t{0});
+  if (is_error(rc)) return false;
+  made_anonymous_locked(begin, end, prot);
+  return true;
+}
+
 void Mm::made_anonymous_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) {
   Vma v;
   v.end = end;
@@ -128,6 +137,7 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
     if (away_ != nullptr) away_->dropping(addr, addr + bytes, false);
     went = shared_going(addr, addr + bytes);
   }
+  if (!replaces && addr != 0 && away_ != nullptr) away_->keep_clear();
   std::int64_t rc = 0;
   if (abi == Abi::Ia32) {
     // The 32-bit entry makes the kernel choose below 4 GiB, by the rules of a 32-bit task.
@@ -151,6 +161,7 @@ SysRet Mm::map(Abi abi, std::uint64_t addr, std::uint64_t len, int prot, int fla
   if ((flags & MAP_ANONYMOUS) != 0 && (flags & MAP_TYPE) == MAP_PRIVATE && bytes >= kHugeFrom &&
       (prot & PROT_WRITE) != 0 && (flags & (MAP_GROWSDOWN | MAP_STACK)) == 0)
     raw(SYS_madvise, at, bytes, static_cast<std::int64_t>(MADV_HUGEPAGE));
+  if (away_ != nullptr) away_->grew();
   return SysRet::raw(rc);
 }
 
@@ -261,7 +272,11 @@ SysRet Mm::advise(std::uint64_t addr, std::uint64_t len, int advice) {
 SysRet Mm::brk(std::uint64_t addr) {
   const LockGuard guard(lock_);
   // A failing brk returns the old one.  Source: brk(2), C library/kernel differences.
-  if (addr < brk_start_) return SysRet::ok(brk_);
+  if (addr < brk_start_) {
+    if (away_ != nullptr) away_->grew();
+    return SysRet::ok(brk_);
+  }
+  if (away_ != nullptr) away_->keep_clear();
   const std::uint64_t old_end = page_up(brk_);
   const std::uint64_t new_end = page_up(addr);
   if (!allowed(addr, 0) || (new_end > old_end && !allowed(old_end, new_end - old_end)))
@@ -284,6 +299,7 @@ SysRet Mm::brk(std::uint64_t addr) {
     vmas_.erase(new_end, old_end);
   }
   brk_ = addr;
+  if (away_ != nullptr) away_->grew();
   return SysRet::ok(addr);
 }
 

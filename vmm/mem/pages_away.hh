@@ -28,6 +28,11 @@ class PagesAway {
   virtual void gathering(std::uint64_t begin, std::uint64_t end) = 0;
   /// After: it is at `to` now, `bytes` long.
   virtual void gathered(std::uint64_t to, std::uint64_t bytes, const Vma& v) = 0;
+  /// Before: the guest wants a place that has to be free (the break, or one it names without taking it from
+  /// another mapping).
+  virtual void keep_clear() = 0;
+  /// After: the break has moved, or a mapping has come.
+  virtual void grew() = 0;
 };
 
 /// Who is told that mappings of shared memory have come or gone: they decide whether a process can move.

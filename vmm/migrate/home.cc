@@ -206,6 +206,7 @@ bool Home::is_quiet_locked(std::uint64_t begin, std::uint64_t end) const {
 }
 
 void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
+  keep_clear_of(begin, end);
   Drop d{};
   bool quiet = false;
   {
@@ -220,7 +221,7 @@ void Home::dropping(std::uint64_t begin, std::uint64_t end, bool content_only) {
     quiet = is_quiet_locked(begin, end);
     d.sequence = ++sequence_;
   }
-  d.head.id = ++next_ack_;
+  d.head.id = quiet ? kNoAck : ++next_ack_;
   d.head.flags = content_only ? kDropContent : 0;
   d.begin = begin;
   d.end = end;
@@ -266,6 +267,7 @@ void Home::mapped(std::uint64_t begin, mem::Vma& v) {
 }
 
 void Home::protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) {
+  keep_clear_of(begin, end);
   if (!runs_away()) return;
   std::vector<std::pair<std::uint64_t, mem::Vma>> files;
   if ((prot & PROT_WRITE) != 0)
@@ -283,7 +285,7 @@ void Home::protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot
     const mem::LockGuard guard(lock_);
     quiet = is_quiet_locked(begin, end);
   }
-  p.head.id = ++next_ack_;
+  p.head.id = quiet ? kNoAck : ++next_ack_;
   p.begin = begin;
   p.end = end;
   p.prot = prot;

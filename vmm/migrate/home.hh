@@ -159,6 +159,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   /// While a mover's own wait lasts: hears hpcd when it is the mover who waits.
   void tick();
   [[nodiscard]] const Identity& who() const { return who_; }
+  /// What was made there before the Left that has come, by the thread that it is for.  `limits_change`: and
+  /// that call may set limits that grants do not know.
+  void take_grown(bool limits_change);
 
   // mem::PagesAway
   void dropping(std::uint64_t begin, std::uint64_t end, bool content_only) override;
@@ -166,6 +169,8 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   void protecting(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) override;
   void gathering(std::uint64_t begin, std::uint64_t end) override;
   void gathered(std::uint64_t to, std::uint64_t bytes, const mem::Vma& v) override;
+  void keep_clear() override;
+  void grew() override;
   // mem::SharedWatch
   [[nodiscard]] bool wants_files() const override;
   void shared_changed() override;
@@ -182,7 +187,7 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
 
  private:
   struct Range {
-    std::uint64_t begin, end;
+    std::uint64_t begin = 0, end = 0;
   };
 
   // drained_: what the remote has said since Leave.
@@ -277,6 +282,10 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   bool pager_pass();
   void on_record(const wire::local::Consumer::View& v, Stream stream);
   void on_fault(const Uffd::Fault& f);
+  void on_grown(const std::byte* data, std::size_t bytes);
+  [[nodiscard]] bool may_grant() const;
+  void keep_clear_of(std::uint64_t begin, std::uint64_t end);
+  void take_grown_locked();
   void on_wanted(std::uint64_t page, std::uint16_t flags, std::uint32_t ask);
   void send_shared(std::uint64_t page, std::uint64_t begin, std::uint64_t end, std::uint32_t ask);
   void give_locked(std::uint64_t page, std::uint32_t ask);
@@ -406,6 +415,13 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::uint32_t waits_ = 0;       // threads in wait_begins() .. wait_ends()
   std::uint32_t waits_told_ = 0;  // number of the last Waits
   std::atomic<std::uint32_t> waits_heard_{0};
+
+  // growth.hh; under the mm lock.
+  Range break_room_, area_room_;  // reserved here
+  bool granted_ = false;          // the remote may use them
+  mem::Lock grown_lock_;
+  std::vector<GrownPiece> grown_;
+  std::atomic<bool> has_grown_{false};
 
   mem::Lock lock_;  // what follows; the innermost of all locks
   Directory directory_;

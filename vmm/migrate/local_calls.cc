@@ -223,6 +223,14 @@ LocalCall call_here(GuestRegs& regs, Abi abi, Runner& runner, Remote& remote) {
     case Call::arch_prctl: return abi == Abi::X64 ? segment_base(args, regs) : LocalCall::Home;
     case Call::futex:
     case Call::futex_time64: return futex(*row, abi, args, regs, runner, remote);
+    case Call::mmap:
+      if (abi != Abi::X64) return LocalCall::Home;
+      [[fallthrough]];
+    case Call::brk: {
+      std::uint64_t result = 0;
+      if (abi != remote.abi() || !remote.grow(row->call, args, result)) return LocalCall::Home;
+      return done(regs, abi, SysRet::ok(result));
+    }
     default: return LocalCall::Home;
   }
 }

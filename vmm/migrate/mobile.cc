@@ -243,6 +243,8 @@ engine::Exit MobileVcpu::run_away() {
     }
     futex_wait(&mail_, mail);
   }
+  // While the answer is still to be seen: a mover that has the mm lock goes by it.
+  home_->take_grown(limits_change_);
   // Not kFpAnswer: from the answer on the mover may ask for the FP state.
   mail_.fetch_and(~(kAnswer | kStop | kKick | kLook), std::memory_order_seq_cst);
   out_.store(false, std::memory_order_release);
@@ -276,8 +278,10 @@ void MobileVcpu::answered(const Left& left, const std::byte* rest, std::uint32_t
   static_cast<void>(used_.note(left.used_here));
   const auto kind = static_cast<engine::ExitKind>(left.kind);
   call_ = 0;
+  limits_change_ = false;
   if (kind == engine::ExitKind::Syscall64 || kind == engine::ExitKind::Syscall32) {
     call_ = asked_of(left.regs, abi_of(kind)).number + 1;
+    limits_change_ = call_ == SYS_setrlimit + 1 || call_ == SYS_prlimit64 + 1;
     // A program that mixes the ABIs: calls that nobody has looked at.
     if (abi_of(kind) != (home_->who().ia32 ? Abi::Ia32 : Abi::X64)) home_->names().forbid();
   }

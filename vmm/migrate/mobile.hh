@@ -92,8 +92,9 @@ class MobileVcpu final : public engine::Vcpu {
   bool dead_kicked_ = false;  // a killed child's vCPU has been told to leave
   std::atomic<std::uint32_t> mail_{0};
   Left left_{};
-  std::uint64_t call_ = 0;   // the x86-64 call that does what left_ does, + 1; 0: unknown, or another exit
-  bool tell_names_ = false;  // the remote does not know the circumstances yet
+  std::uint64_t call_ = 0;      // the x86-64 call that does what left_ does, + 1; 0: unknown, or another exit
+  bool limits_change_ = false;  // the call that has come may set limits
+  bool tell_names_ = false;     // the remote does not know the circumstances yet
   // The data of the call that left_ is; the pager's until mail_ says so, then the thread's.
   mem::Overlay overlay_;
   forward::Blob room_, ahead_, results_;

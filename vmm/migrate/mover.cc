@@ -488,6 +488,7 @@ void Home::come_back() {
   stop_all();
   {
     const mem::LockGuard guard(mm_->lock());
+    take_grown_locked();
     {
       // Pages that are being given go out before Leave.
       const mem::LockGuard pages(lock_);
@@ -508,6 +509,8 @@ void Home::come_back() {
       if (!hear(0)) die("the hpcd of its home node has ended");
     }
     wait_for_clocks();
+    granted_ = false;
+    keep_clear();
     runs_away_.store(false, std::memory_order_release);
     futex_wake(&waits_heard_);
     where_ = 0;

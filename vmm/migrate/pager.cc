@@ -130,6 +130,7 @@ void Home::on_record(const Consumer::View& v, Stream stream) {
     case Msg::Left: return on_left(v.data, v.bytes);
     case Msg::FileHere: return files_.is_there(head.id);
     case Msg::Reopens: return on_reopens(v.data, v.bytes);
+    case Msg::Grown: return on_grown(v.data, v.bytes);
     case Msg::CallData:
       if (MobileVcpu* const vcpu = find_vcpu(head.id)) vcpu->collect(v.data, v.bytes);
       return;

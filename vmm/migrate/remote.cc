@@ -243,6 +243,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
     case Msg::Maps: return on_maps(data, bytes);
     case Msg::Files: return on_files(data, bytes);
     case Msg::Names: return on_names(data, bytes);
+    case Msg::Grant: return on_grant(data, bytes);
     case Msg::FilePages: return on_file_pages(data, bytes, stream == Stream::Bulk);
     case Msg::Drop: {
       Drop d{};
@@ -260,8 +261,7 @@ void Remote::handle(const std::byte* data, std::size_t bytes, Stream stream) {
       if (mm_ != nullptr && !prefilled_ && !running_) mm_->prefill_all();
       prefilled_ = true;
       make_worker();
-      const Head ack{Msg::Ack, 0, head.id};
-      send(Stream::Urgent, {{&ack, sizeof ack}});
+      acknowledge(head.id);
       return;
     }
     case Msg::Run: return on_run(data, bytes);

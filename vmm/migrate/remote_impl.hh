@@ -16,6 +16,7 @@
 #include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/files.hh"
 #include "vmm/migrate/forward.hh"
+#include "vmm/migrate/growth.hh"
 #include "vmm/migrate/link.hh"
 #include "vmm/migrate/pages.hh"
 #include "vmm/migrate/recent.hh"
@@ -108,6 +109,10 @@ class Remote {
   [[nodiscard]] Abi abi() const { return abi_; }
   /// No other thread of the process has ever run here.
   [[nodiscard]] bool one_thread();
+  /// brk or mmap, if home has granted a place for it: by the runner.  False: it is for home.
+  bool grow(sys::Call call, const sys::Args& args, std::uint64_t& result);
+  /// Before a Left.
+  void tell_grown();
   /// CPU time of all its vCPUs.  Any thread.
   [[nodiscard]] CpuTime used();
   void told_of(const CpuTime& used) { told_us_.store(used.sum(), std::memory_order_relaxed); }
@@ -127,6 +132,8 @@ class Remote {
   vdso::HostVdso vdso;
 
  private:
+  void acknowledge(std::uint32_t id);
+  void on_grant(const std::byte* data, std::size_t bytes);
   static constexpr std::uint32_t kChannel = 1;
   struct Range {
     std::uint64_t end;
@@ -211,6 +218,7 @@ class Remote {
   vdso::ClockOffsets clocks_;  // from Mapped on
   bool direct_ = false;
   Abi abi_ = Abi::X64;
+  Growth growth_;  // of the only thread, and the pager while that waits
   std::atomic<bool> local_calls_{false};
   forward::Budget call_budget_;
   std::atomic<bool> entered_{false};  // at home, after Leave

@@ -112,6 +112,11 @@ void Remote::on_maps(const std::byte* data, std::size_t bytes) {
   }
 }
 
+void Remote::acknowledge(std::uint32_t id) {
+  const Head ack{Msg::Ack, 0, id};
+  if (id != kNoAck) send(Stream::Urgent, {{&ack, sizeof ack}});
+}
+
 void Remote::on_drop(const Drop& d) {
   if (mm_ == nullptr || d.begin % kPageSize != 0 || d.end < d.begin) return;
   const bool content_only = (d.head.flags & kDropContent) != 0;
@@ -145,15 +150,13 @@ void Remote::on_drop(const Drop& d) {
     unmap_coherent(d.begin, d.end);
     static_cast<void>(mm_->unmap(d.begin, d.end - d.begin));
   }
-  const Head ack{Msg::Ack, 0, d.head.id};
-  send(Stream::Urgent, {{&ack, sizeof ack}});
+  acknowledge(d.head.id);
 }
 
 void Remote::on_protect(const Protect& p) {
   if (mm_ == nullptr || p.end < p.begin) return;
   static_cast<void>(mm_->protect(p.begin, p.end - p.begin, static_cast<int>(p.prot)));
-  const Head ack{Msg::Ack, 0, p.head.id};
-  send(Stream::Urgent, {{&ack, sizeof ack}});
+  acknowledge(p.head.id);
 }
 
 // --- pages

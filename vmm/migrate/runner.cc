@@ -253,6 +253,7 @@ void Runner::leave(const engine::Exit& e, std::uint16_t flags) {
   waited_us_ = called_us_ = 0;
   kicked_.store(0);
   if (before_leaving(e, l.regs)) l.head.flags |= kWantsDescriptors;
+  remote_.tell_grown();
   FpState fp;
   Part fp_part{fp.area.data(), 0};
   if (e.kind == engine::ExitKind::Interrupted || e.kind == engine::ExitKind::Exception) {

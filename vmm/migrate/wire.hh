@@ -24,8 +24,8 @@ enum class Msg : std::uint16_t {
   // Deputy to remote.
   Init = 1,     // who comes; answered by Ready
   Maps,         // mappings to make, none of which exists yet
-  Drop,         // forget a range (Ack)
-  Protect,      // change rights (Ack)
+  Drop,         // forget a range (Ack, unless its id is kNoAck)
+  Protect,      // change rights (likewise)
   Prepare,      // this vCPU will come: make it
   Prepared,     // everything there is so far has been told (Ack)
   Run,          // run this vCPU from these registers; answered by Left
@@ -47,6 +47,7 @@ enum class Msg : std::uint16_t {
   Names,        // under which conditions names are looked up there; names::Circumstances follow
   ShareServer,  // the name of the server of shared memory there; before Maps that need it
   ClockAsk,     // answered by ClockTell, at once
+  Grant,        // where the next memory may be made without asking; before a Run
   // Remote to deputy.
   Ready = 64,
   Ack,
@@ -61,7 +62,8 @@ enum class Msg : std::uint16_t {
   Reopens,   // files that were opened there and are home's now; id: how many names::Reopen follow, each with
              // its path
   ClockTell,
-  Used,  // CPU time so far, while guest code runs and makes no call
+  Used,   // CPU time so far, while guest code runs and makes no call
+  Grown,  // memory that was made there: home's now; before a Left
 };
 
 struct Head {
@@ -159,6 +161,7 @@ struct Drop {
   std::uint64_t begin = 0, end = 0;
   std::uint64_t sequence = 0;  ///< pushed pages with a smaller one are void in this range
 };
+inline constexpr std::uint32_t kNoAck = 0;        ///< nobody waits for it
 inline constexpr std::uint16_t kDropContent = 1;  ///< the mapping stays, its pages read as zero
 
 struct Protect {
@@ -237,6 +240,23 @@ constexpr std::uint16_t wanted_shared(unsigned before, unsigned after) {
 }
 constexpr unsigned wanted_before(std::uint16_t flags) { return flags >> 4 & 15; }
 constexpr unsigned wanted_after(std::uint16_t flags) { return flags >> 8 & 15; }
+
+/// growth.hh.  A break or an area of 0: none.
+struct Grant {
+  Head head{Msg::Grant, 0, 0};
+  std::uint64_t brk_start = 0, brk = 0, brk_end = 0;  ///< the break may grow up to brk_end
+  std::uint64_t area_begin = 0, area_end = 0;         ///< mappings are put at its end
+};
+// NOLINTBEGIN(readability-identifier-naming): constants
+enum GrownKind : std::uint32_t { kGrownMapping = 0, kGrownBreak = 1 };
+// NOLINTEND(readability-identifier-naming)
+struct GrownPiece {
+  std::uint64_t begin = 0, end = 0;  ///< of a break: `end` is the break itself, on any byte
+  std::uint32_t prot = 0, kind = kGrownMapping;
+};
+/// head.id pieces follow.
+inline constexpr std::size_t kMostGrown = 16;
+inline constexpr std::uint64_t kMostGrownBytes = std::uint64_t{1} << 20;  ///< of one mapping
 
 /// head.id entries follow, then the data of those that have some, 4096 bytes each.
 struct Pages {
