@@ -192,6 +192,8 @@ void Balance::sample(std::uint64_t network_bytes) {
   base_.owner_active = settings_.owner_active.value_or(facts.owner_there);
   // Home's hpcd carries the calls of all who are away: in a build a sixth of half a CPU.
   other_runnable_ = facts.other_runnable + facts.own_busy / offered * whole;
+  constexpr double kSurely = 0.5;
+  crowded_ = own_load().run_queue > whole + kSurely;
 }
 
 void Balance::sync_guests() {

@@ -157,6 +157,8 @@ class Balance {
   /// The node that `s` should move to by cost, whatever its age; its present one: stay.
   [[nodiscard]] Node choose(const Session& s);
 
+  /// More threads want to run here than there are CPUs, by the last measurement.
+  [[nodiscard]] bool crowded() const { return crowded_; }
   [[nodiscard]] bool draining() const { return (settings_.orders & balancer::kDrain) != 0; }
   /// Free memory of the node, bytes: of its control group, where it has one.
   [[nodiscard]] std::uint64_t memory_free() const {
@@ -260,7 +262,7 @@ class Balance {
   double measured_speed_ = 1;
   balancer::NodeLoad base_;  ///< what does not follow from the processes
   double other_runnable_ = 0;
-  bool stopped_ = false, full_ = false, again_ = false;
+  bool stopped_ = false, full_ = false, again_ = false, crowded_ = false;
   std::uint32_t in_flight_ = 0;
   Counters counters_;
   std::unordered_map<pid_t, OwnProcess> own_;

@@ -181,6 +181,12 @@ TEST(Waiter, PollsOnlyWherePollingSparesTheSleep) {
   EXPECT_EQ(soon->spin_time(), kMillisecond);
   EXPECT_EQ(spin_after(*soon, event.get(), 2), 4 * kMillisecond);
   EXPECT_EQ(spin_after(*soon, event.get(), 60), 10 * kSecond) << "no further";
+  soon->busy();
+  EXPECT_FALSE(soon->idle());
+  soon->may_spin(false);
+  EXPECT_TRUE(soon->idle()) << "somebody else wants the CPU";
+  soon->may_spin(true);
+  EXPECT_FALSE(soon->idle());
   ASSERT_TRUE(soon->remove(event.get()));
   // Nothing comes within a nanosecond.
   auto late = Waiter::create(*a, clock, {.spin_polls = 3, .spin_time = 1, .least_spin = 1});

@@ -44,7 +44,7 @@ Status Waiter::remove(int fd) {
 bool Waiter::idle() {
   ++counters_.spins;
   if (empty_polls_++ == 0) empty_since_ = clock_->now();
-  if (spin_ == 0) return true;
+  if (spin_ == 0 || !may_spin_) return true;
   // The clock costs more than a poll of an empty ring: it is read now and then.
   const bool look = empty_polls_ % 16 == 0;
   if (empty_polls_ > tuning_.spin_polls || (look && clock_->now() - empty_since_ > spin_)) return true;

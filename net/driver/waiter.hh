@@ -48,6 +48,8 @@ class Waiter {
 
   /// Something was done in this pass: the spin begins anew.
   void busy() { empty_polls_ = 0; }
+  /// Whether polling is worth it at all: not where others want the CPU it takes.  Yes, at first.
+  void may_spin(bool may) { may_spin_ = may; }
   /// Nothing was done in this pass.  False: poll again; true: block().
   bool idle();
   /// Blocks until the driver may have something, an added descriptor is readable, or `deadline` (of the
@@ -74,6 +76,7 @@ class Waiter {
   WaiterTuning tuning_;
   UniqueFd epoll_;
   Nanos spin_;
+  bool may_spin_ = true;
   std::uint32_t empty_polls_ = 0;
   Nanos empty_since_ = 0;
   std::vector<std::uint64_t> tags_;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -96,6 +97,14 @@ static int one(const char* kind) {
     int value = 0;
     socklen_t length = sizeof value;
     return getsockopt(pair[0], SOL_SOCKET, SO_ERROR, &value, &length);
+  }
+  if (is(kind, "break")) {
+    char* const more = sbrk(8192);
+    return more == (void*)-1 || (more[0] = 1, 0);
+  }
+  if (is(kind, "mapping")) {
+    char* const more = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return more == MAP_FAILED || (more[0] = 1, 0);
   }
   return 1;
 }
