@@ -37,6 +37,7 @@ template <class K, class F> void fields(K& k, Knobs*, F&& f) {
   f("thrash_factor", k.thrash_factor), f("memory_high", k.memory_high);
   f("memory_log_base", k.memory_log_base), f("memory_weight", k.memory_weight);
   f("paging_high", k.paging_high), f("reserve_mib", k.reserve_mib), f("round_trip_s", k.round_trip_s);
+  f("call_cpu_s", k.call_cpu_s), f("losing", k.losing), f("losing_after_s", k.losing_after_s);
   f("partner_weight", k.partner_weight), f("io_weight", k.io_weight);
   f("bandwidth_mib_ps", k.bandwidth_mib_ps), f("freeze_s", k.freeze_s);
   f("io_job_calls_ps", k.io_job_calls_ps), f("max_out", k.max_out), f("max_in", k.max_in);

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 
 #include "balancer/decide.hh"
@@ -401,8 +402,27 @@ TEST(Record, WhatWasDecidedIsDecidedAgain) {
   EXPECT_EQ(balancer::record::line(round->view, round->policy, round->knobs, round->moves), line);
   round->knobs.hysteresis = 1;
   EXPECT_THAT(balancer::record::replay(*round), HasSubstr("now: no moves"));
+  // Whatever people can set is recorded, or a replay decides by something else.
+  const json set = settings_json(Settings{});
+  unsigned knobs_seen = 0;
+  for (const auto& [name, value] : set.items()) {
+    if (!value.is_number_float() || name == "speed" || name.starts_with("decay")) continue;
+    ++knobs_seen;
+    EXPECT_THAT(line, HasSubstr("\"" + name + "\""));
+  }
+  EXPECT_GT(knobs_seen, 20U);
   EXPECT_EQ(balancer::record::parse("{}"), nullptr);
   EXPECT_EQ(balancer::record::parse(line.substr(0, line.size() / 2)), nullptr);
+}
+
+TEST(NodeMeter, CountsWhatHpcdItselfTakes) {
+  NodeMeter meter({});
+  static_cast<void>(meter.sample(0));
+  volatile unsigned work = 0;
+  for (const std::clock_t end = std::clock() + CLOCKS_PER_SEC / 5; std::clock() < end;) work = work + 1;
+  const double busy = meter.sample(1).own_busy;
+  EXPECT_GT(busy, 0.02) << "0.2 s of one, of which a part counts at once";
+  EXPECT_LT(meter.sample(100).own_busy, busy / 2) << "and is forgotten";
 }
 
 }  // namespace
