@@ -220,7 +220,7 @@ void Hpcd::tick() {
   if (now_ms_ >= next_gossip_ms_) gossip();
   balance_.tick(now_ms_, network_bytes());
   // What a poll takes is then a program's, and who waits for an answer waits for a CPU first.
-  waiter_->may_spin(!balance_.crowded());
+  waiter_->allow_spin(!balance_.crowded());
   view_.tick(now_ms_);
   if (stopping_ && now_ms_ >= next_evacuation_ms_) evacuate();
 }

@@ -1,7 +1,6 @@
 #include "daemon/balance/meter.hh"
 
 #include <dirent.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,15 +28,6 @@ std::uint64_t number(std::string_view text) {
   std::uint64_t n = 0;
   std::from_chars(text.data(), text.data() + text.size(), n);
   return n;
-}
-
-double used_by_us_s() {
-  rusage r{};
-  ::getrusage(RUSAGE_SELF, &r);
-  const auto s = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-  };
-  return s(r.ru_utime) + s(r.ru_stime);
 }
 
 bool exists(const std::string& path) { return ::access(path.c_str(), R_OK) == 0; }
@@ -198,7 +188,7 @@ NodeFacts NodeMeter::sample(double now_s) {
   }
   other_sum_ = looks_ = 0;
   f.other_runnable = other_;
-  const double used_s = used_by_us_s();
+  const double used_s = static_cast<double>(process_facts(::getpid()).cpu_us) / 1e6;
   if (elapsed > 0) {
     const double kept = std::pow(kOtherKeptPerS, elapsed);
     own_busy_ = own_busy_ * kept + (1 - kept) * (used_s - used_s_) / elapsed;

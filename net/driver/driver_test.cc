@@ -183,9 +183,9 @@ TEST(Waiter, PollsOnlyWherePollingSparesTheSleep) {
   EXPECT_EQ(spin_after(*soon, event.get(), 60), 10 * kSecond) << "no further";
   soon->busy();
   EXPECT_FALSE(soon->idle());
-  soon->may_spin(false);
+  soon->allow_spin(false);
   EXPECT_TRUE(soon->idle()) << "somebody else wants the CPU";
-  soon->may_spin(true);
+  soon->allow_spin(true);
   EXPECT_FALSE(soon->idle());
   ASSERT_TRUE(soon->remove(event.get()));
   // Nothing comes within a nanosecond.

@@ -49,7 +49,7 @@ class Waiter {
   /// Something was done in this pass: the spin begins anew.
   void busy() { empty_polls_ = 0; }
   /// Whether polling is worth it at all: not where others want the CPU it takes.  Yes, at first.
-  void may_spin(bool may) { may_spin_ = may; }
+  void allow_spin(bool may) { may_spin_ = may; }
   /// Nothing was done in this pass.  False: poll again; true: block().
   bool idle();
   /// Blocks until the driver may have something, an added descriptor is readable, or `deadline` (of the

@@ -94,12 +94,13 @@ void Mm::refresh_stack_locked(std::uint64_t begin) {
   if (host != 0 && host < begin) vmas_.grow_down(begin, host);
 }
 
-bool Mm::grown_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot) {
+bool Mm::grown_locked(std::uint64_t begin, std::uint64_t end) {
+  constexpr int kRights = PROT_READ | PROT_WRITE;
   const std::int64_t rc =
-      raw(SYS_mmap, begin, end - begin, std::uint64_t{prot},
+      raw(SYS_mmap, begin, end - begin, std::int64_t{kRights},
           std::int64_t{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED}, std::int64_t{-1}, std::int64_t{0});
   if (is_error(rc)) return false;
-  made_anonymous_locked(begin, end, prot);
+  made_anonymous_locked(begin, end, kRights);
   return true;
 }
 

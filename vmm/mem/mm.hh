@@ -77,9 +77,10 @@ class Mm {
   /// The mapping at `begin` has become anonymous memory.  Under lock().
   void made_anonymous_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
 
-  /// Anonymous memory that the guest has made elsewhere, in a place that was kept for it; false: no memory.
+  /// Anonymous memory, readable and writable, that the guest has made elsewhere, in a place that was kept for
+  /// it; false: no memory.
   /// Under lock().
-  bool grown_locked(std::uint64_t begin, std::uint64_t end, std::uint32_t prot);
+  bool grown_locked(std::uint64_t begin, std::uint64_t end);
   void set_break_locked(std::uint64_t brk) { brk_ = brk; }
 
   /// Makes translations for what a new program touches first: its small mappings.

@@ -51,6 +51,7 @@ bool Home::may_grant() const {
 void Home::keep_clear() {
   release(break_room_);
   release(area_room_);
+  granted_break_ = 0;
   if (!std::exchange(granted_, false)) return;
   const Grant none{};
   send(Stream::Urgent, {{&none, sizeof none}});
@@ -64,7 +65,7 @@ void Home::keep_clear_of(std::uint64_t begin, std::uint64_t end) {
 void Home::grew() {
   const bool small = area_room_.end - area_room_.begin < kLeastArea;
   const std::uint64_t top = page_up(mm_->brk_end());
-  if (break_room_.begin == top && break_room_.begin < break_room_.end && (!small || who().ia32)) return;
+  if (granted_break_ == top && (!small || who().ia32)) return;
   if (!may_grant()) return keep_clear();
   release(break_room_);
   if (const std::uint64_t at = top != 0 ? reserve(top, kReserve) : 0; at != 0)
@@ -83,6 +84,7 @@ void Home::grew() {
   g.area_begin = area_room_.begin;
   g.area_end = area_room_.end;
   granted_ = true;
+  granted_break_ = top;  // even if there is no room above it: that would not be found at the next call either
   send(Stream::Urgent, {{&g, sizeof g}});
 }
 
@@ -122,16 +124,14 @@ void Home::take_grown_locked() {
     const std::uint64_t end = page_up(p.end);
     const std::uint64_t begin = is_break ? room.begin : p.begin;
     const bool sane = is_break ? p.end >= mm_->brk_end() : end == room.end && begin < end && p.end == end;
-    if (!sane || begin % kPageSize != 0 || begin < room.begin || end > room.end ||
-        (p.prot & ~std::uint32_t{PROT_READ | PROT_WRITE}) != 0)
-      die("a damaged message");
+    if (!sane || begin % kPageSize != 0 || begin < room.begin || end > room.end) die("a damaged message");
     if (begin < end) {
-      if (!mm_->grown_locked(begin, end, p.prot)) die("no memory at home for what it has mapped");
+      if (!mm_->grown_locked(begin, end)) die("no memory at home for what it has mapped");
       if (auto ok = uffd_.watch(begin, end); !ok) die("userfaultfd refuses a new mapping");
     }
     if (is_break) {
       mm_->set_break_locked(p.end);
-      room.begin = std::max(begin, end);
+      room.begin = granted_break_ = end;
     } else {
       room.end = begin;
     }

@@ -1,4 +1,6 @@
 // Memory that the guest makes here without a word to home first (growth.hh).
+#include <sys/mman.h>
+
 #include "vmm/migrate/bytes.hh"
 #include "vmm/migrate/remote_impl.hh"
 #include "vmm/sys/call.hh"
@@ -17,7 +19,7 @@ bool Remote::grow(sys::Call call, const sys::Args& args, std::uint64_t& result) 
   const Growth::Answer answer =
       call == sys::Call::brk ? growth_.brk(args[0], result, fresh) : growth_.map(args, result, fresh);
   if (answer == Growth::Answer::AskHome) return false;
-  if (fresh.begin < fresh.end) make_map({fresh.begin, fresh.end, fresh.prot, PageKind::Fresh, 0});
+  if (fresh.begin < fresh.end) make_map({fresh.begin, fresh.end, PROT_READ | PROT_WRITE, PageKind::Fresh, 0});
   return true;
 }
 

@@ -20,17 +20,15 @@ namespace hpcvmm::migrate {
 class Growth {
  public:
   struct Pages {
-    std::uint64_t begin = 0, end = 0;  ///< to be made, readable and writable unless `prot` says else
-    std::uint32_t prot = 0;
+    std::uint64_t begin = 0, end = 0;  ///< to be made, readable and writable
   };
   enum class Answer : std::uint8_t {
     AskHome,  ///< nothing has happened
-    Done,     ///< `result` is the call's; pages() of it have to be made
+    Done,     ///< `result` is the call's
   };
 
-  void grant(const Grant& g);
-  /// From now on everything is home's.
-  void forget();
+  /// In the place of what was granted before.
+  void grant(const Grant& g) { grant_ = g; }
 
   /// brk(2) as the kernel has it: the new break, or the old one.  It grows here and shrinks at home.
   Answer brk(std::uint64_t to, std::uint64_t& result, Pages& fresh);

@@ -31,7 +31,7 @@ class GrowthTest : public testing::Test {
 };
 
 TEST_F(GrowthTest, NothingWithoutAGrant) {
-  growth_.forget();
+  growth_.grant({});
   EXPECT_EQ(brk(0), Answer::AskHome);
   EXPECT_EQ(map(kPageSize), Answer::AskHome);
   EXPECT_TRUE(growth_.untold().empty());

@@ -417,8 +417,9 @@ class Home final : public mem::PagesAway, public mem::SharedWatch {
   std::atomic<std::uint32_t> waits_heard_{0};
 
   // growth.hh; under the mm lock.
-  Range break_room_, area_room_;  // reserved here
-  bool granted_ = false;          // the remote may use them
+  Range break_room_, area_room_;     // reserved here
+  bool granted_ = false;             // the remote may use them
+  std::uint64_t granted_break_ = 0;  // where the break was then, or has been moved to there
   mem::Lock grown_lock_;
   std::vector<GrownPiece> grown_;
   std::atomic<bool> has_grown_{false};

@@ -509,7 +509,7 @@ void Home::come_back() {
       if (!hear(0)) die("the hpcd of its home node has ended");
     }
     wait_for_clocks();
-    granted_ = false;
+    granted_ = false;  // nobody is left to be told
     keep_clear();
     runs_away_.store(false, std::memory_order_release);
     futex_wake(&waits_heard_);

@@ -18,7 +18,7 @@
 
 namespace hpcvmm::migrate {
 
-inline constexpr std::uint32_t kWireVersion = 10;
+inline constexpr std::uint32_t kWireVersion = 11;
 
 enum class Msg : std::uint16_t {
   // Deputy to remote.
@@ -248,11 +248,11 @@ struct Grant {
   std::uint64_t area_begin = 0, area_end = 0;         ///< mappings are put at its end
 };
 // NOLINTBEGIN(readability-identifier-naming): constants
-enum GrownKind : std::uint32_t { kGrownMapping = 0, kGrownBreak = 1 };
+enum GrownKind : std::uint64_t { kGrownMapping = 0, kGrownBreak = 1 };
 // NOLINTEND(readability-identifier-naming)
-struct GrownPiece {
+struct GrownPiece {                  // readable and writable
   std::uint64_t begin = 0, end = 0;  ///< of a break: `end` is the break itself, on any byte
-  std::uint32_t prot = 0, kind = kGrownMapping;
+  std::uint64_t kind = kGrownMapping;
 };
 /// head.id pieces follow.
 inline constexpr std::size_t kMostGrown = 16;
